@@ -1,0 +1,39 @@
+//! An entry of the log: its identity, and the payload that rides on it.
+
+use bytes::Bytes;
+use driftless_raft::Position;
+
+/// What an entry is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum EntryKind {
+    /// Appended by a new leader so that its term has an entry to commit (§8).
+    Noop = 0,
+    /// A command (in the node's envelope) for the state machine.
+    Command = 1,
+    /// The node's own: opening or expiring a client session.
+    Session = 2,
+}
+
+impl EntryKind {
+    /// The kind that `byte` stands for, if any.
+    pub fn from_byte(byte: u8) -> Option<Self> {
+        match byte {
+            0 => Some(Self::Noop),
+            1 => Some(Self::Command),
+            2 => Some(Self::Session),
+            _ => None,
+        }
+    }
+}
+
+/// One entry. Cloning shares the payload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its term and index.
+    pub position: Position,
+    /// What it is for.
+    pub kind: EntryKind,
+    /// The bytes, empty for `Noop`.
+    pub payload: Bytes,
+}

@@ -1,0 +1,57 @@
+//! What goes into a log and what comes out of it.
+
+use driftless_codec::Entry;
+use driftless_raft::{GroupId, HardState, Index, Membership, NodeId, Position, Trail};
+
+/// Who a data directory belongs to; written once, at creation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The cluster.
+    pub cluster_id: u64,
+    /// The member.
+    pub node_id: NodeId,
+    /// A random number drawn when the directory was created: a member that
+    /// lost its disk comes back with another one, and its peers refuse it.
+    pub incarnation: u64,
+}
+
+/// One atomic record of one group: after a crash all of it stands or none.
+/// The order within: cut, then snapshot, then entries, then hard state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// The group.
+    pub group: GroupId,
+    /// Term, vote and commit index as of this record.
+    pub hard_state: HardState,
+    /// Entries from here on are cut.
+    pub truncate_from: Option<Index>,
+    /// This snapshot (already durable as a file) replaces everything up to its
+    /// position; entries after it stay unless cut.
+    pub snapshot: Option<SnapshotMeta>,
+    /// Entries added, contiguous after what stands.
+    pub entries: Vec<Entry>,
+}
+
+/// What names a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotMeta {
+    /// The last entry that it covers.
+    pub last: Position,
+    /// The membership as of `last`.
+    pub membership: Membership,
+}
+
+/// What a log holds of one group when it is opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recovered {
+    /// The group.
+    pub group: GroupId,
+    /// The newest term, vote and commit index.
+    pub hard_state: HardState,
+    /// Which entries stand, from behind the newest snapshot (or from 1).
+    pub trail: Trail,
+    /// The membership in force at the end of the log.
+    pub membership: Membership,
+    /// The newest snapshot, if there is one.
+    pub snapshot: Option<SnapshotMeta>,
+}

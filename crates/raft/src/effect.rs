@@ -1,0 +1,191 @@
+//! What a member wants done about it.
+
+use crate::membership::Membership;
+use crate::message::Message;
+use crate::trail::Run;
+use crate::types::{HardState, Index, NodeId, Position, ReadId, Round, Term, Ticket};
+use alloc::vec::Vec;
+
+/// What one step asks of the host, in order.
+///
+/// A buffer that the host owns and drains: steps push, nobody allocates anew.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Effects {
+    /// In the order in which they are to be carried out.
+    pub list: Vec<Effect>,
+}
+
+impl Effects {
+    /// An empty buffer.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds one.
+    pub fn push(&mut self, effect: Effect) {
+        self.list.push(effect);
+    }
+}
+
+/// One thing that the host must do.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Effect {
+    /// Make this durable, in ticket order, then say `Persisted`. Nothing that
+    /// rests on it has been promised: it waits inside the algorithm.
+    Persist(Persist),
+    /// Send this message. It may be lost.
+    Send {
+        /// To whom.
+        to: NodeId,
+        /// What.
+        message: Message,
+    },
+    /// A permission to send the entries after `prev` up to `last_max`, at most
+    /// `bytes_max` of them (but at least one entry), as one [`Message::Append`]
+    /// with these headers. The host answers `Sent` or `Unreadable`. At most one
+    /// permission a follower is unanswered.
+    SendEntries {
+        /// The follower.
+        to: NodeId,
+        /// The leader's term.
+        term: Term,
+        /// The position before the first entry to send.
+        prev: Position,
+        /// The last entry that may be sent.
+        last_max: Index,
+        /// The bytes that may be sent.
+        bytes_max: u64,
+        /// The leader's commit index.
+        leader_commit: Index,
+        /// The broadcast that this belongs to.
+        round: Round,
+    },
+    /// The follower needs entries that are gone: send it the newest snapshot,
+    /// then say `SnapshotSent`.
+    SendSnapshot {
+        /// The follower.
+        to: NodeId,
+        /// The leader's term.
+        term: Term,
+    },
+    /// The proposal is taken: its entries stand at `first`, `first + 1`, …,
+    /// all in `first.term`. A `Persist` with the same run follows in this step.
+    Accept {
+        /// Where the first entry stands.
+        first: Position,
+        /// How many.
+        count: u64,
+    },
+    /// The proposal is refused, and was not appended.
+    Refuse {
+        /// Why.
+        reason: Refusal,
+    },
+    /// Entries up to here are committed and durable here: apply them, in order.
+    Apply {
+        /// The last entry to apply, inclusive.
+        through: Index,
+    },
+    /// The snapshot at `snapshot` has replaced the log (durably): load it into
+    /// the state machine before applying anything more.
+    Restore {
+        /// The last entry that it covers.
+        snapshot: Position,
+    },
+    /// The read may be served once `index` is applied.
+    ReadReady {
+        /// The read.
+        id: ReadId,
+        /// What must be applied first.
+        index: Index,
+    },
+    /// The read was not confirmed; trying again may help.
+    ReadRefused {
+        /// The read.
+        id: ReadId,
+        /// Why.
+        reason: ReadRefusal,
+    },
+    /// Role, term or known leader changed.
+    RoleChanged {
+        /// The role now.
+        role: Role,
+        /// The term now.
+        term: Term,
+        /// The leader of this term, if known.
+        leader: Option<NodeId>,
+    },
+}
+
+/// One atomic record: after a crash either all of it stands or none.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Persist {
+    /// Names it in [`Input::Persisted`](crate::Input::Persisted).
+    pub ticket: Ticket,
+    /// Term, vote and commit index as of this record.
+    pub hard_state: HardState,
+    /// Entries from here on are cut first.
+    pub truncate_from: Option<Index>,
+    /// Entries added, whatever terms they bear.
+    pub runs: Vec<Run>,
+    /// Where the entries' bytes come from.
+    pub source: Source,
+}
+
+/// Where the bytes behind a [`Persist`] come from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// There are none: only term or vote changed.
+    HardState,
+    /// The proposal accepted in this step.
+    Proposal,
+    /// The entry that a new leader appends to commit its term (§8): no payload.
+    Noop,
+    /// The append received in this step, from this leader.
+    Append {
+        /// Its sender.
+        from: NodeId,
+    },
+    /// The snapshot whose arrival this step was told of; it replaces the log up
+    /// to `last`, and all of it where `truncate_from` says so.
+    Snapshot {
+        /// The last entry that it covers: the trail's new base.
+        last: Position,
+        /// The membership as of `last`.
+        membership: Membership,
+    },
+}
+
+/// What a member is (Figure 4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Answers leaders and candidates.
+    Follower,
+    /// Asks whether it could win (thesis §9.6).
+    PreCandidate,
+    /// Seeks votes.
+    Candidate,
+    /// Takes every command.
+    Leader,
+}
+
+/// Why a proposal was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// This member does not lead; `leader` might.
+    NotLeader {
+        /// Whom to ask instead, if known.
+        leader: Option<NodeId>,
+    },
+}
+
+/// Why a read was not confirmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ReadRefusal {
+    /// No leader is known; or the leader said no.
+    NoLeader,
+    /// This member stopped leading before a quorum confirmed it.
+    LeadershipLost,
+}

@@ -1,0 +1,87 @@
+//! What happens to a member.
+
+use crate::message::Message;
+use crate::types::{Index, NodeId, Position, ReadId, Term, Ticket};
+
+/// One thing that happened. The host feeds them one by one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Input {
+    /// [`Raft::deadline`](crate) has come. Early or stray calls do no harm.
+    Wake,
+    /// A message arrived.
+    Receive {
+        /// Its sender, as the link's handshake established it.
+        from: NodeId,
+        /// What it says.
+        message: Message,
+    },
+    /// Clients want `count` entries appended, at least one. Answered within the
+    /// step by `Accept` or `Refuse`.
+    Propose {
+        /// How many entries.
+        count: u64,
+    },
+    /// A linearizable read (or a batch of them) wants to know which index it
+    /// must see. Answered later by `ReadReady` or `ReadRefused`.
+    Read {
+        /// Names it in the answer.
+        id: ReadId,
+    },
+    /// Everything up to and including this ticket is durable.
+    Persisted {
+        /// The ticket of a `Persist` effect.
+        ticket: Ticket,
+    },
+    /// A `SendEntries` permission was used.
+    Sent {
+        /// The follower.
+        to: NodeId,
+        /// The term of the permission; one of an older term is ignored.
+        term: Term,
+        /// The last entry that was sent.
+        last: Index,
+        /// How many bytes were sent.
+        bytes: u64,
+    },
+    /// A `SendEntries` permission could not be used: that stretch of the log no
+    /// longer stands (truncated or compacted).
+    Unreadable {
+        /// The follower.
+        to: NodeId,
+        /// The term of the permission; one of an older term is ignored.
+        term: Term,
+    },
+    /// A `SendSnapshot` ended. (That it was *installed* is what `AppendStored` says.)
+    SnapshotSent {
+        /// The follower.
+        to: NodeId,
+        /// The term of the order; one of an older term is ignored.
+        term: Term,
+        /// How it ended.
+        outcome: SnapshotOutcome,
+    },
+    /// A snapshot up to `through` is durable here and the log before it may go;
+    /// followers that need older entries get the snapshot.
+    Compacted {
+        /// The last entry that the snapshot covers.
+        through: Position,
+    },
+    /// The link to `peer` broke. A hint for speed only: a follower that loses
+    /// its leader's link need not wait out the election timeout, and a leader
+    /// probes the follower anew.
+    Disconnected {
+        /// The other end.
+        peer: NodeId,
+    },
+    /// Seek election now, as if the timeout had passed.
+    Campaign,
+}
+
+/// How sending a snapshot ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SnapshotOutcome {
+    /// The follower has every chunk, durably.
+    Delivered,
+    /// It broke off; the algorithm decides when to try again.
+    Failed,
+}

@@ -1,0 +1,27 @@
+//! The Raft algorithm, and nothing else.
+//!
+//! One state machine, [`Raft`], with one door: [`Raft::step`] takes an
+//! [`Input`] at a [`Moment`] and answers with [`Effect`]s. It has no clock, no
+//! randomness of its own, no I/O, and never sees a payload byte: safety in Raft
+//! depends only on which (term, index) pairs stand in a log, so it reasons
+//! about a [`Trail`] of them and the host moves the bytes beside it.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+
+pub mod effect;
+pub mod input;
+pub mod membership;
+pub mod message;
+pub mod trail;
+pub mod types;
+
+pub use effect::{Effect, Effects, Persist, ReadRefusal, Refusal, Role, Source};
+pub use input::{Input, SnapshotOutcome};
+pub use membership::Membership;
+pub use message::Message;
+pub use trail::{Run, Trail};
+pub use types::{
+    Config, GroupId, HardState, Index, Moment, NodeId, Position, ReadId, Round, Term, Ticket, Time,
+};

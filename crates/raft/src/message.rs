@@ -1,0 +1,105 @@
+//! What members say to each other. Entries travel beside [`Message::Append`],
+//! as bytes that the algorithm never sees.
+
+use crate::membership::Membership;
+use crate::trail::Run;
+use crate::types::{Index, Position, ReadId, Round, Term};
+use alloc::vec::Vec;
+
+/// One message between two members of a group.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Message {
+    /// "Would you vote for me in `term`?" Changes nothing (thesis §9.6).
+    PreVote {
+        /// The term that the asker would campaign in.
+        term: Term,
+        /// Where its log ends.
+        last_log: Position,
+    },
+    /// The answer to `PreVote`. A grant echoes the asked term; a refusal bears
+    /// the refuser's current term.
+    PreVoteReply {
+        /// See above.
+        term: Term,
+        /// Whether it would.
+        granted: bool,
+    },
+    /// RequestVote RPC (Figure 2).
+    RequestVote {
+        /// The candidate's term.
+        term: Term,
+        /// Where the candidate's log ends.
+        last_log: Position,
+    },
+    /// The answer to `RequestVote`.
+    VoteReply {
+        /// The voter's current term.
+        term: Term,
+        /// Whether the candidate received the vote.
+        vote_granted: bool,
+    },
+    /// AppendEntries RPC (Figure 2); without runs it is a heartbeat.
+    Append {
+        /// The leader's term.
+        term: Term,
+        /// The position just before the new entries.
+        prev_log: Position,
+        /// Which entries follow, contiguous from `prev_log.index + 1`.
+        runs: Vec<Run>,
+        /// The leader's commit index.
+        leader_commit: Index,
+        /// Which broadcast this belongs to.
+        round: Round,
+    },
+    /// "You lead, and I heard broadcast `round`." Leaves at once: reads and
+    /// check-quorum live on it.
+    AppendHeard {
+        /// The follower's current term.
+        term: Term,
+        /// The round of the append that it answers.
+        round: Round,
+    },
+    /// "Everything up to `last` matches your log and is on my disk." Leaves
+    /// when it is true: commit lives on it.
+    AppendStored {
+        /// The follower's current term.
+        term: Term,
+        /// `prev_log.index` + the number of entries of the append that it answers.
+        last: Index,
+    },
+    /// "I do not hold `prev_log`", or "your term has passed".
+    AppendRejected {
+        /// The follower's current term.
+        term: Term,
+        /// The round of the append that it answers.
+        round: Round,
+        /// The `prev_log` that it refused.
+        prev_log: Position,
+        /// Where to try next: the last position of the follower's log that may
+        /// match, at or below `prev_log` (§5.3, back-tracking by term).
+        hint: Position,
+    },
+    /// InstallSnapshot RPC (Figure 13), at its end: the host has received every
+    /// chunk and the snapshot is durable on this member.
+    InstallSnapshot {
+        /// The leader's term.
+        term: Term,
+        /// The last entry that the snapshot covers.
+        last: Position,
+        /// The membership as of `last`.
+        membership: Membership,
+    },
+    /// A follower asks the leader for a read index (thesis §6.4).
+    Read {
+        /// The asker's name for it.
+        id: ReadId,
+    },
+    /// The leader's answer.
+    ReadReply {
+        /// The asker's name for it.
+        id: ReadId,
+        /// The index that the asker must have applied; `None` if this member
+        /// does not lead or could not confirm that it does.
+        index: Option<Index>,
+    },
+}

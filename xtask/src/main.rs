@@ -1,0 +1,2 @@
+//! The repeated chores of this workspace.
+fn main() {}
