@@ -4,7 +4,10 @@
 #![forbid(unsafe_code)]
 
 pub mod entry;
+pub mod frame;
+pub mod wire;
 
 pub use bytes::Bytes;
 pub use driftless_raft as raft;
 pub use entry::{Entry, EntryKind};
+pub use frame::PeerFrame;

@@ -35,10 +35,11 @@ pub struct Batch<'a> {
     pub through: AppliedPosition,
     /// The commands, oldest first.
     pub commands: &'a [Bytes],
-    /// The host's own state as of `through`. A machine on disk stores it in the
-    /// same atomic write as the batch; one in memory ignores it (it is encoded
-    /// only when asked for).
-    pub sidecar: &'a dyn Fn() -> Bytes,
+    /// The host's own state as of `through`, given the replies to `commands`
+    /// (it remembers them so that a retry is answered alike). A machine on disk
+    /// stores it in the same atomic write as the batch; one in memory never
+    /// calls this, and then it costs nothing.
+    pub sidecar: &'a dyn Fn(&[Bytes]) -> Bytes,
 }
 
 /// Where a snapshot is written to or read from failed or was damaged.

@@ -1,0 +1,688 @@
+//! Frames: how members' messages travel on a stream.
+//!
+//! | offset | size | what |
+//! |---|---|---|
+//! | 0 | 4 | length of the whole frame, header included |
+//! | 4 | 4 | CRC32C of everything from offset 8 |
+//! | 8 | 1 | format version, [`FRAME_VERSION`] |
+//! | 9 | 1 | kind |
+//! | 10 | 2 | zero |
+//! | 12 | 8 | group |
+//! | 20 | | the body, by kind |
+//!
+//! All numbers are little-endian. A length is checked before a byte of the body
+//! is read, a count before anything is allocated for it.
+
+use crate::entry::{Entry, EntryKind};
+use crate::wire::{DecodeError, Reader, put_nodes, put_position};
+use bytes::{BufMut, Bytes, BytesMut};
+use driftless_raft::{
+    GroupId, Index, Membership, Message, NodeId, Position, ReadId, Round, Run, Term,
+};
+use std::fmt;
+
+/// The version of the frames that this program speaks.
+pub const FRAME_VERSION: u8 = 1;
+/// Bytes before the body.
+pub const HEADER_BYTES: usize = 20;
+/// The longest frame that is believed.
+pub const FRAME_BYTES_MAX: usize = 16 << 20;
+/// Payloads from this size on are shared with the frame rather than copied.
+const SHARE_FROM_BYTES: usize = 4 << 10;
+/// "DRFT": opens every hello, so that a stranger's connection is told at once.
+const MAGIC: u32 = 0x5446_5244;
+
+/// Why bytes are not a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FrameError {
+    /// The claimed length is below the header's or above [`FRAME_BYTES_MAX`].
+    Length(usize),
+    /// The checksum does not match: damaged on its way, or not a frame.
+    Checksum,
+    /// Another version of the format.
+    Version(u8),
+    /// The body is not what its kind says.
+    Body(DecodeError),
+}
+
+impl fmt::Display for FrameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Length(length) => write!(
+                f,
+                "a frame claims {length} bytes (allowed: {HEADER_BYTES} to {FRAME_BYTES_MAX}); is this a peer's port?"
+            ),
+            Self::Checksum => f.write_str("a frame's checksum does not match"),
+            Self::Version(version) => write!(
+                f,
+                "a frame has format version {version}, this program speaks {FRAME_VERSION}: run matching versions"
+            ),
+            Self::Body(error) => write!(f, "a frame's body is malformed: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for FrameError {}
+
+impl From<DecodeError> for FrameError {
+    fn from(error: DecodeError) -> Self {
+        Self::Body(error)
+    }
+}
+
+/// How long the frame is that starts with `header`, at least [`HEADER_BYTES`] long.
+pub fn frame_len(header: &[u8]) -> Result<usize, FrameError> {
+    let Some(length) = header.first_chunk::<4>() else { return Err(FrameError::Length(0)) };
+    let length = u32::from_le_bytes(*length) as usize;
+    if (HEADER_BYTES..=FRAME_BYTES_MAX).contains(&length) {
+        Ok(length)
+    } else {
+        Err(FrameError::Length(length))
+    }
+}
+
+/// Who is calling, and whom it means to reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hello {
+    /// The caller's cluster.
+    pub cluster_id: u64,
+    /// The caller.
+    pub node_id: NodeId,
+    /// The caller's data directory's incarnation.
+    pub incarnation: u64,
+    /// Whom it wants to talk to.
+    pub to: NodeId,
+}
+
+/// Why a hello was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum HelloRefusal {
+    /// Another cluster.
+    Cluster = 1,
+    /// The caller reached somebody else than it meant to.
+    NotMe = 2,
+    /// The caller is no member.
+    NotAMember = 3,
+    /// The caller is known with another data directory.
+    Incarnation = 4,
+}
+
+impl HelloRefusal {
+    fn from_byte(byte: u8) -> Option<Self> {
+        Some(match byte {
+            1 => Self::Cluster,
+            2 => Self::NotMe,
+            3 => Self::NotAMember,
+            4 => Self::Incarnation,
+            _ => return None,
+        })
+    }
+}
+
+/// The answer to a [`Hello`]: who answers, and whether the caller may go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HelloReply {
+    /// The answerer's cluster.
+    pub cluster_id: u64,
+    /// The answerer.
+    pub node_id: NodeId,
+    /// The answerer's data directory's incarnation.
+    pub incarnation: u64,
+    /// `None`: welcome.
+    pub refusal: Option<HelloRefusal>,
+}
+
+/// Why a forwarded command was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ForwardRefusal {
+    /// The receiver does not lead.
+    NotLeader = 1,
+    /// The receiver has too much in flight.
+    Busy = 2,
+    /// The receiver's disk is full.
+    DiskFull = 3,
+}
+
+impl ForwardRefusal {
+    fn from_byte(byte: u8) -> Option<Self> {
+        Some(match byte {
+            1 => Self::NotLeader,
+            2 => Self::Busy,
+            3 => Self::DiskFull,
+            _ => return None,
+        })
+    }
+}
+
+/// One frame's meaning.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PeerFrame {
+    /// The first on every connection.
+    Hello(Hello),
+    /// Its answer.
+    HelloReply(HelloReply),
+    /// A message of the algorithm without entries.
+    Raft(Message),
+    /// [`Message::Append`] with its entries.
+    Append {
+        /// The leader's term.
+        term: Term,
+        /// The position before the first entry.
+        prev_log: Position,
+        /// The leader's commit index.
+        leader_commit: Index,
+        /// The broadcast.
+        round: Round,
+        /// The entries, contiguous from `prev_log.index + 1`.
+        entries: Vec<Entry>,
+    },
+    /// Entries that a follower's clients want appended.
+    Forward {
+        /// Kind and payload of each.
+        entries: Vec<(EntryKind, Bytes)>,
+    },
+    /// They were not taken, none of them.
+    ForwardRefused {
+        /// Why.
+        refusal: ForwardRefusal,
+        /// The sequence numbers of the commands refused.
+        sequences: Vec<u64>,
+    },
+    /// A piece of a snapshot.
+    SnapshotChunk {
+        /// The leader's term.
+        term: Term,
+        /// The last entry that the snapshot covers.
+        last: Position,
+        /// The membership as of `last`.
+        membership: Membership,
+        /// Where the piece starts.
+        offset: u64,
+        /// Whether it is the last.
+        done: bool,
+        /// The piece.
+        bytes: Bytes,
+    },
+    /// How much of a snapshot is here.
+    SnapshotAck {
+        /// The receiver's term.
+        term: Term,
+        /// Which snapshot.
+        last: Position,
+        /// Bytes held; the next piece starts there.
+        received: u64,
+        /// Whether all is here, durably.
+        done: bool,
+    },
+}
+
+/// Which runs of terms `entries`, contiguous after `prev_log`, make.
+fn runs_of(prev_log: Position, entries: &[Entry]) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
+    let mut index = prev_log.index;
+    for entry in entries {
+        index = index.next();
+        match runs.last_mut() {
+            Some(run) if run.term == entry.position.term => run.last = index,
+            _ => runs.push(Run { term: entry.position.term, first: index, last: index }),
+        }
+    }
+    runs
+}
+
+impl PeerFrame {
+    /// The algorithm's message in this frame, with its entries beside it.
+    pub fn into_message(self) -> Result<(Message, Vec<Entry>), Self> {
+        match self {
+            Self::Raft(message) => Ok((message, Vec::new())),
+            Self::Append { term, prev_log, leader_commit, round, entries } => {
+                let runs = runs_of(prev_log, &entries);
+                Ok((Message::Append { term, prev_log, runs, leader_commit, round }, entries))
+            }
+            other => Err(other),
+        }
+    }
+
+    /// Encodes the frame as parts to be written in order. Small payloads are
+    /// copied into one buffer, large ones are shared.
+    pub fn encode(&self, group: GroupId) -> Vec<Bytes> {
+        let mut out = Parts::new();
+        let kind = self.encode_body(&mut out);
+        out.finish(kind, group)
+    }
+
+    fn encode_body(&self, parts: &mut Parts) -> u8 {
+        let out = &mut parts.open;
+        match self {
+            Self::Hello(hello) => {
+                out.put_u32_le(MAGIC);
+                out.put_u64_le(hello.cluster_id);
+                out.put_u64_le(hello.node_id.0);
+                out.put_u64_le(hello.incarnation);
+                out.put_u64_le(hello.to.0);
+                1
+            }
+            Self::HelloReply(reply) => {
+                out.put_u32_le(MAGIC);
+                out.put_u64_le(reply.cluster_id);
+                out.put_u64_le(reply.node_id.0);
+                out.put_u64_le(reply.incarnation);
+                out.put_u8(reply.refusal.map_or(0, |refusal| refusal as u8));
+                2
+            }
+            Self::Raft(message) => {
+                encode_message(message, out);
+                3
+            }
+            Self::Append { term, prev_log, leader_commit, round, entries } => {
+                out.put_u64_le(term.0);
+                put_position(out, *prev_log);
+                out.put_u64_le(leader_commit.0);
+                out.put_u64_le(round.0);
+                let runs = runs_of(*prev_log, entries);
+                put_runs(out, &runs);
+                out.put_u32_le(entries.len() as u32);
+                for entry in entries {
+                    out.put_u8(entry.kind as u8);
+                    out.put_u32_le(entry.payload.len() as u32);
+                }
+                for entry in entries {
+                    parts.payload(&entry.payload);
+                }
+                4
+            }
+            Self::Forward { entries } => {
+                out.put_u32_le(entries.len() as u32);
+                for (kind, payload) in entries {
+                    parts.open.put_u8(*kind as u8);
+                    parts.open.put_u32_le(payload.len() as u32);
+                    parts.payload(payload);
+                }
+                5
+            }
+            Self::ForwardRefused { refusal, sequences } => {
+                out.put_u8(*refusal as u8);
+                out.put_u32_le(sequences.len() as u32);
+                for sequence in sequences {
+                    out.put_u64_le(*sequence);
+                }
+                6
+            }
+            Self::SnapshotChunk { term, last, membership, offset, done, bytes } => {
+                out.put_u64_le(term.0);
+                put_position(out, *last);
+                put_nodes(out, membership.voters.iter().copied());
+                out.put_u64_le(*offset);
+                out.put_u8(u8::from(*done));
+                out.put_u32_le(bytes.len() as u32);
+                parts.payload(bytes);
+                7
+            }
+            Self::SnapshotAck { term, last, received, done } => {
+                out.put_u64_le(term.0);
+                put_position(out, *last);
+                out.put_u64_le(*received);
+                out.put_u8(u8::from(*done));
+                8
+            }
+        }
+    }
+
+    /// Decodes a whole frame, header included.
+    pub fn decode(frame: &Bytes) -> Result<(GroupId, Self), FrameError> {
+        let length = frame_len(frame)?;
+        if length != frame.len() || frame.len() < HEADER_BYTES {
+            return Err(FrameError::Length(frame.len()));
+        }
+        let mut reader = Reader::new(frame.slice(4..));
+        let checksum = reader.u32("the checksum")?;
+        if crc32c::crc32c(&frame[8..]) != checksum {
+            return Err(FrameError::Checksum);
+        }
+        let version = reader.u8("the version")?;
+        if version != FRAME_VERSION {
+            return Err(FrameError::Version(version));
+        }
+        let kind = reader.u8("the kind")?;
+        reader.u16("the reserved field")?;
+        let group = GroupId(reader.u64("the group")?);
+        let frame = Self::decode_body(kind, &mut reader)?;
+        reader.end()?;
+        Ok((group, frame))
+    }
+
+    fn decode_body(kind: u8, reader: &mut Reader) -> Result<Self, DecodeError> {
+        Ok(match kind {
+            1 => {
+                check_magic(reader)?;
+                Self::Hello(Hello {
+                    cluster_id: reader.u64("the cluster")?,
+                    node_id: NodeId(reader.u64("the caller")?),
+                    incarnation: reader.u64("the incarnation")?,
+                    to: NodeId(reader.u64("the callee")?),
+                })
+            }
+            2 => {
+                check_magic(reader)?;
+                Self::HelloReply(HelloReply {
+                    cluster_id: reader.u64("the cluster")?,
+                    node_id: NodeId(reader.u64("the answerer")?),
+                    incarnation: reader.u64("the incarnation")?,
+                    refusal: match reader.u8("the refusal")? {
+                        0 => None,
+                        byte => {
+                            Some(HelloRefusal::from_byte(byte).ok_or(DecodeError::Invalid {
+                                what: "the refusal",
+                                value: u64::from(byte),
+                            })?)
+                        }
+                    },
+                })
+            }
+            3 => Self::Raft(decode_message(reader)?),
+            4 => decode_append(reader)?,
+            5 => {
+                let count = reader.count(5, "the number of commands")?;
+                let mut entries = Vec::with_capacity(count);
+                for _ in 0..count {
+                    let kind = entry_kind(reader)?;
+                    entries.push((kind, reader.bytes("a command")?));
+                }
+                Self::Forward { entries }
+            }
+            6 => {
+                let byte = reader.u8("the refusal")?;
+                let refusal = ForwardRefusal::from_byte(byte)
+                    .ok_or(DecodeError::Invalid { what: "the refusal", value: u64::from(byte) })?;
+                let count = reader.count(8, "the number of sequence numbers")?;
+                let sequences = (0..count)
+                    .map(|_| reader.u64("a sequence number"))
+                    .collect::<Result<_, _>>()?;
+                Self::ForwardRefused { refusal, sequences }
+            }
+            7 => Self::SnapshotChunk {
+                term: Term(reader.u64("the term")?),
+                last: reader.position("the snapshot's last entry")?,
+                membership: Membership::of(reader.nodes("the membership")?),
+                offset: reader.u64("the offset")?,
+                done: reader.bool("the end mark")?,
+                bytes: reader.bytes("the piece")?,
+            },
+            8 => Self::SnapshotAck {
+                term: Term(reader.u64("the term")?),
+                last: reader.position("the snapshot's last entry")?,
+                received: reader.u64("the bytes received")?,
+                done: reader.bool("the end mark")?,
+            },
+            other => {
+                return Err(DecodeError::Invalid { what: "the kind", value: u64::from(other) });
+            }
+        })
+    }
+}
+
+fn check_magic(reader: &mut Reader) -> Result<(), DecodeError> {
+    match reader.u32("the magic number")? {
+        MAGIC => Ok(()),
+        other => Err(DecodeError::Invalid { what: "the magic number", value: u64::from(other) }),
+    }
+}
+
+fn entry_kind(reader: &mut Reader) -> Result<EntryKind, DecodeError> {
+    let byte = reader.u8("an entry's kind")?;
+    EntryKind::from_byte(byte)
+        .ok_or(DecodeError::Invalid { what: "an entry's kind", value: u64::from(byte) })
+}
+
+fn put_runs(out: &mut BytesMut, runs: &[Run]) {
+    out.put_u32_le(runs.len() as u32);
+    for run in runs {
+        out.put_u64_le(run.term.0);
+        out.put_u64_le(run.first.0);
+        out.put_u64_le(run.last.0);
+    }
+}
+
+/// Runs that follow `prev_log` without a gap, their terms rising from its term
+/// on and none above the sender's.
+fn runs(reader: &mut Reader, prev_log: Position, term: Term) -> Result<Vec<Run>, DecodeError> {
+    let count = reader.count(24, "the number of runs")?;
+    let mut runs: Vec<Run> = Vec::with_capacity(count);
+    let mut before = prev_log;
+    for _ in 0..count {
+        let run = Run {
+            term: Term(reader.u64("a run's term")?),
+            first: Index(reader.u64("a run's first index")?),
+            last: Index(reader.u64("a run's last index")?),
+        };
+        let rises = match runs.last() {
+            Some(last) => run.term > last.term,
+            None => run.term >= before.term,
+        };
+        if !rises || run.term > term {
+            return Err(DecodeError::Invalid { what: "a run's term", value: run.term.0 });
+        }
+        if before.index.0.checked_add(1) != Some(run.first.0) {
+            return Err(DecodeError::Invalid { what: "a run's first index", value: run.first.0 });
+        }
+        if run.last < run.first || run.last.0 - run.first.0 > u64::from(u32::MAX) {
+            return Err(DecodeError::Invalid { what: "a run's last index", value: run.last.0 });
+        }
+        before = Position { term: run.term, index: run.last };
+        runs.push(run);
+    }
+    Ok(runs)
+}
+
+fn decode_append(reader: &mut Reader) -> Result<PeerFrame, DecodeError> {
+    let term = Term(reader.u64("the term")?);
+    let prev_log = reader.position("the previous entry")?;
+    let leader_commit = Index(reader.u64("the commit index")?);
+    let round = Round(reader.u64("the round")?);
+    let runs = runs(reader, prev_log, term)?;
+    let count = reader.count(5, "the number of entries")?;
+    let claimed: u64 = runs.iter().map(|run| run.last.0 - run.first.0 + 1).sum();
+    if claimed != count as u64 {
+        return Err(DecodeError::Invalid { what: "the number of entries", value: count as u64 });
+    }
+    let mut heads = Vec::with_capacity(count);
+    for _ in 0..count {
+        heads.push((entry_kind(reader)?, reader.u32("a payload's length")? as usize));
+    }
+    let positions = runs.iter().flat_map(|run| {
+        (run.first.0..=run.last.0).map(|index| Position { term: run.term, index: Index(index) })
+    });
+    let mut entries = Vec::with_capacity(count);
+    for ((kind, length), position) in heads.into_iter().zip(positions) {
+        entries.push(Entry { position, kind, payload: reader.take(length, "a payload")? });
+    }
+    Ok(PeerFrame::Append { term, prev_log, leader_commit, round, entries })
+}
+
+fn encode_message(message: &Message, out: &mut BytesMut) {
+    match message {
+        Message::PreVote { term, last_log } => {
+            out.put_u8(1);
+            out.put_u64_le(term.0);
+            put_position(out, *last_log);
+        }
+        Message::PreVoteReply { term, granted } => {
+            out.put_u8(2);
+            out.put_u64_le(term.0);
+            out.put_u8(u8::from(*granted));
+        }
+        Message::RequestVote { term, last_log } => {
+            out.put_u8(3);
+            out.put_u64_le(term.0);
+            put_position(out, *last_log);
+        }
+        Message::VoteReply { term, vote_granted } => {
+            out.put_u8(4);
+            out.put_u64_le(term.0);
+            out.put_u8(u8::from(*vote_granted));
+        }
+        Message::Append { term, prev_log, runs, leader_commit, round } => {
+            out.put_u8(5);
+            out.put_u64_le(term.0);
+            put_position(out, *prev_log);
+            put_runs(out, runs);
+            out.put_u64_le(leader_commit.0);
+            out.put_u64_le(round.0);
+        }
+        Message::AppendHeard { term, round } => {
+            out.put_u8(6);
+            out.put_u64_le(term.0);
+            out.put_u64_le(round.0);
+        }
+        Message::AppendStored { term, last } => {
+            out.put_u8(7);
+            out.put_u64_le(term.0);
+            out.put_u64_le(last.0);
+        }
+        Message::AppendRejected { term, round, prev_log, hint } => {
+            out.put_u8(8);
+            out.put_u64_le(term.0);
+            out.put_u64_le(round.0);
+            put_position(out, *prev_log);
+            put_position(out, *hint);
+        }
+        Message::InstallSnapshot { term, last, membership } => {
+            out.put_u8(9);
+            out.put_u64_le(term.0);
+            put_position(out, *last);
+            put_nodes(out, membership.voters.iter().copied());
+        }
+        Message::Read { id } => {
+            out.put_u8(10);
+            out.put_u64_le(id.0);
+        }
+        Message::ReadReply { id, index } => {
+            out.put_u8(11);
+            out.put_u64_le(id.0);
+            match index {
+                Some(index) => {
+                    out.put_u8(1);
+                    out.put_u64_le(index.0);
+                }
+                None => out.put_u8(0),
+            }
+        }
+    }
+}
+
+fn decode_message(reader: &mut Reader) -> Result<Message, DecodeError> {
+    let kind = reader.u8("the message's kind")?;
+    if kind == 10 {
+        return Ok(Message::Read { id: ReadId(reader.u64("the read")?) });
+    }
+    if kind == 11 {
+        let id = ReadId(reader.u64("the read")?);
+        let answered = reader.bool("the read's answer")?;
+        let index = if answered { Some(Index(reader.u64("the read index")?)) } else { None };
+        return Ok(Message::ReadReply { id, index });
+    }
+    let term = Term(reader.u64("the term")?);
+    Ok(match kind {
+        1 => Message::PreVote { term, last_log: reader.position("the last entry")? },
+        2 => Message::PreVoteReply { term, granted: reader.bool("the grant")? },
+        3 => Message::RequestVote { term, last_log: reader.position("the last entry")? },
+        4 => Message::VoteReply { term, vote_granted: reader.bool("the grant")? },
+        5 => {
+            let prev_log = reader.position("the previous entry")?;
+            // Entries travel in frames of their own kind, beside their bytes.
+            if reader.u32("the number of runs")? != 0 {
+                return Err(DecodeError::Invalid { what: "the number of runs", value: 1 });
+            }
+            Message::Append {
+                term,
+                prev_log,
+                runs: Vec::new(),
+                leader_commit: Index(reader.u64("the commit index")?),
+                round: Round(reader.u64("the round")?),
+            }
+        }
+        6 => Message::AppendHeard { term, round: Round(reader.u64("the round")?) },
+        7 => Message::AppendStored { term, last: Index(reader.u64("the last index")?) },
+        8 => Message::AppendRejected {
+            term,
+            round: Round(reader.u64("the round")?),
+            prev_log: reader.position("the previous entry")?,
+            hint: reader.position("the hint")?,
+        },
+        9 => Message::InstallSnapshot {
+            term,
+            last: reader.position("the snapshot's last entry")?,
+            membership: Membership::of(reader.nodes("the membership")?),
+        },
+        other => {
+            return Err(DecodeError::Invalid {
+                what: "the message's kind",
+                value: u64::from(other),
+            });
+        }
+    })
+}
+
+/// A frame being put together.
+struct Parts {
+    done: Vec<Bytes>,
+    open: BytesMut,
+}
+
+impl Parts {
+    fn new() -> Self {
+        let mut open = BytesMut::with_capacity(256);
+        open.put_bytes(0, HEADER_BYTES);
+        Self { done: Vec::new(), open }
+    }
+
+    fn payload(&mut self, payload: &Bytes) {
+        if payload.len() < SHARE_FROM_BYTES {
+            self.open.put_slice(payload);
+        } else {
+            if !self.open.is_empty() {
+                self.done.push(self.open.split().freeze());
+            }
+            self.done.push(payload.clone());
+        }
+    }
+
+    fn finish(mut self, kind: u8, group: GroupId) -> Vec<Bytes> {
+        if self.done.is_empty() {
+            let mut frame = self.open;
+            let length = frame.len();
+            write_header(&mut frame[..HEADER_BYTES], length, kind, group);
+            let checksum = crc32c::crc32c(&frame[8..]);
+            frame[4..8].copy_from_slice(&checksum.to_le_bytes());
+            return vec![frame.freeze()];
+        }
+        if !self.open.is_empty() {
+            self.done.push(self.open.freeze());
+        }
+        let length = self.done.iter().map(Bytes::len).sum();
+        // The first part holds the header and nobody else shares it yet.
+        let mut head = BytesMut::from(&self.done[0][..]);
+        write_header(&mut head[..HEADER_BYTES], length, kind, group);
+        let checksum = self.done[1..]
+            .iter()
+            .fold(crc32c::crc32c(&head[8..]), |sum, part| crc32c::crc32c_append(sum, part));
+        head[4..8].copy_from_slice(&checksum.to_le_bytes());
+        self.done[0] = head.freeze();
+        self.done
+    }
+}
+
+fn write_header(header: &mut [u8], length: usize, kind: u8, group: GroupId) {
+    assert!(length <= FRAME_BYTES_MAX, "a frame of {length} bytes: its maker must cut before");
+    header[0..4].copy_from_slice(&(length as u32).to_le_bytes());
+    header[8] = FRAME_VERSION;
+    header[9] = kind;
+    header[12..20].copy_from_slice(&group.0.to_le_bytes());
+}
+
+#[cfg(test)]
+#[path = "frame_tests.rs"]
+mod tests;
