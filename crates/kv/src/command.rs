@@ -1,0 +1,545 @@
+//! What a client may ask: the requests of etcd's KV service, field by field
+//! under etcd's own names, and [`Command`], the form in which a write travels
+//! through the replicated log.
+//!
+//! Beyond a request's own rules (see [`crate::check`]) nothing here is
+//! validated: a command that decodes can be applied, and gets a reply.
+
+use crate::encoding::{DecodeError, Decoder, Encoder};
+use bytes::Bytes;
+
+/// One version of one key.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct KeyValue {
+    /// The key.
+    pub key: Bytes,
+    /// The revision in which the key was created (after its last deletion).
+    pub create_revision: i64,
+    /// The revision of this version.
+    pub mod_revision: i64,
+    /// How many puts since the creation, this one included.
+    pub version: i64,
+    /// The value.
+    pub value: Bytes,
+    /// The lease to which the key is attached; 0 for none.
+    pub lease: i64,
+}
+
+/// The order in which a range is answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum SortOrder {
+    /// As it comes: by key.
+    #[default]
+    None,
+    /// Lowest first.
+    Ascend,
+    /// Highest first.
+    Descend,
+}
+
+impl SortOrder {
+    /// From etcd's number; `None` (the option) for one that etcd does not know
+    /// (`invalid sort option`).
+    pub fn from_i32(value: i32) -> Option<Self> {
+        Some(match value {
+            0 => Self::None,
+            1 => Self::Ascend,
+            2 => Self::Descend,
+            _ => return None,
+        })
+    }
+}
+
+/// The field by which a range is sorted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum SortTarget {
+    /// The key.
+    #[default]
+    Key,
+    /// The version.
+    Version,
+    /// The create revision.
+    Create,
+    /// The mod revision.
+    Mod,
+    /// The value.
+    Value,
+}
+
+impl SortTarget {
+    /// From etcd's number; `None` for one that etcd does not know
+    /// (`invalid sort option`).
+    pub fn from_i32(value: i32) -> Option<Self> {
+        Some(match value {
+            0 => Self::Key,
+            1 => Self::Version,
+            2 => Self::Create,
+            3 => Self::Mod,
+            4 => Self::Value,
+            _ => return None,
+        })
+    }
+}
+
+/// Reads keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct RangeRequest {
+    /// The key, or the first of a range.
+    pub key: Bytes,
+    /// Empty: the one key. `\0`: everything from `key` on. Otherwise the end
+    /// of the range, itself outside of it.
+    pub range_end: Bytes,
+    /// The most keys to answer; 0 (or less) for all.
+    pub limit: i64,
+    /// The revision to read at; 0 (or less) for the latest.
+    pub revision: i64,
+    /// The order of the answer.
+    pub sort_order: SortOrder,
+    /// What to sort by.
+    pub sort_target: SortTarget,
+    /// Whether the answering member's own state is good enough. The store
+    /// itself makes no difference: its host does.
+    pub serializable: bool,
+    /// Leave the values out.
+    pub keys_only: bool,
+    /// Answer the count alone.
+    pub count_only: bool,
+    /// Leaves out what was modified earlier; 0 for no bound.
+    pub min_mod_revision: i64,
+    /// Leaves out what was modified later; 0 for no bound.
+    pub max_mod_revision: i64,
+    /// Leaves out what was created earlier; 0 for no bound.
+    pub min_create_revision: i64,
+    /// Leaves out what was created later; 0 for no bound.
+    pub max_create_revision: i64,
+}
+
+/// Writes one key.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct PutRequest {
+    /// The key.
+    pub key: Bytes,
+    /// Its new value.
+    pub value: Bytes,
+    /// The lease to attach it to; 0 for none.
+    pub lease: i64,
+    /// Answer what it was before.
+    pub prev_kv: bool,
+    /// Keep the value that it has.
+    pub ignore_value: bool,
+    /// Keep the lease that it has.
+    pub ignore_lease: bool,
+}
+
+/// Deletes keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct DeleteRangeRequest {
+    /// The key, or the first of a range.
+    pub key: Bytes,
+    /// As in [`RangeRequest::range_end`].
+    pub range_end: Bytes,
+    /// Answer what was deleted.
+    pub prev_kv: bool,
+}
+
+/// One operation inside of a transaction.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum RequestOp {
+    /// A read.
+    Range(RangeRequest),
+    /// A write.
+    Put(PutRequest),
+    /// A deletion.
+    DeleteRange(DeleteRangeRequest),
+    /// A transaction inside of the transaction.
+    Txn(TxnRequest),
+}
+
+/// How the stored value must stand to the given one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum CompareResult {
+    /// Stored = given.
+    #[default]
+    Equal,
+    /// Stored > given.
+    Greater,
+    /// Stored < given.
+    Less,
+    /// Stored ≠ given.
+    NotEqual,
+}
+
+impl CompareResult {
+    /// From etcd's number; `None` for one that etcd does not know.
+    pub fn from_i32(value: i32) -> Option<Self> {
+        Some(match value {
+            0 => Self::Equal,
+            1 => Self::Greater,
+            2 => Self::Less,
+            3 => Self::NotEqual,
+            _ => return None,
+        })
+    }
+}
+
+/// What is compared, and with what: etcd's `target` and `target_union` in one.
+///
+/// Where a client sends a `target_union` that does not fit its `target`, etcd
+/// compares with zero (or the empty value); say that here.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum CompareTarget {
+    /// The version.
+    Version(i64),
+    /// The create revision.
+    CreateRevision(i64),
+    /// The mod revision.
+    ModRevision(i64),
+    /// The value, byte by byte.
+    Value(Bytes),
+    /// The lease.
+    Lease(i64),
+}
+
+/// One condition of a transaction.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Compare {
+    /// How the stored must stand to the given.
+    pub result: CompareResult,
+    /// What is compared with what.
+    pub target: CompareTarget,
+    /// The key, or the first of a range: then every key in it must comply.
+    pub key: Bytes,
+    /// As in [`RangeRequest::range_end`].
+    pub range_end: Bytes,
+}
+
+/// If all of `compare` hold, then `success`, else `failure`: atomically.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct TxnRequest {
+    /// The conditions.
+    pub compare: Vec<Compare>,
+    /// Done when all conditions hold.
+    pub success: Vec<RequestOp>,
+    /// Done otherwise.
+    pub failure: Vec<RequestOp>,
+}
+
+impl TxnRequest {
+    /// Whether neither branch, at any depth, can write. Such a transaction
+    /// need not go through the log: [`crate::Reader::txn`] answers it.
+    pub fn is_read_only(&self) -> bool {
+        self.success.iter().chain(&self.failure).all(|op| match op {
+            RequestOp::Range(_) => true,
+            RequestOp::Put(_) | RequestOp::DeleteRange(_) => false,
+            RequestOp::Txn(txn) => txn.is_read_only(),
+        })
+    }
+}
+
+/// Forgets what was overwritten or deleted before a revision.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct CompactionRequest {
+    /// The oldest revision that can still be read.
+    pub revision: i64,
+    /// etcd: answer only once the space is free. Space is freed step by step
+    /// here; the flag is carried and changes nothing.
+    pub physical: bool,
+}
+
+/// A write, as it stands in the replicated log.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Command {
+    /// Writes one key.
+    Put(PutRequest),
+    /// Deletes keys.
+    DeleteRange(DeleteRangeRequest),
+    /// Does several things at once, on conditions.
+    Txn(TxnRequest),
+    /// Forgets history.
+    Compact(CompactionRequest),
+}
+
+/// The newest format of encoded commands.
+const VERSION: u8 = 1;
+
+// The first byte after the version. Numbers are never used again for anything
+// else; 16 to 31 are kept for leases.
+const PUT: u8 = 1;
+const DELETE_RANGE: u8 = 2;
+const TXN: u8 = 3;
+const COMPACT: u8 = 4;
+/// Only inside of transactions.
+const RANGE: u8 = 5;
+
+/// How deep transactions may nest in an encoded command. etcd's own limit
+/// follows from its 128 operations: each level takes at least one.
+pub const TXN_DEPTH_MAX: usize = 128;
+
+impl Command {
+    /// The command as bytes for the log.
+    pub fn encode(&self) -> Bytes {
+        let mut out = Encoder::with_capacity(self.size_hint());
+        out.u8(VERSION);
+        match self {
+            Self::Put(put) => encode_put(&mut out, put),
+            Self::DeleteRange(delete) => encode_delete_range(&mut out, delete),
+            Self::Txn(txn) => {
+                out.u8(TXN);
+                encode_txn(&mut out, txn);
+            }
+            Self::Compact(compact) => {
+                out.u8(COMPACT);
+                out.flags([compact.physical, false, false, false, false, false, false, false]);
+                out.i64(compact.revision);
+            }
+        }
+        out.finish()
+    }
+
+    /// The command in `bytes`. Keys and values share the buffer: nothing is
+    /// copied.
+    pub fn decode(bytes: &Bytes) -> Result<Self, DecodeError> {
+        let mut input = Decoder::new(bytes);
+        input.version(VERSION)?;
+        let command = match input.u8()? {
+            PUT => Self::Put(decode_put(&mut input)?),
+            DELETE_RANGE => Self::DeleteRange(decode_delete_range(&mut input)?),
+            TXN => Self::Txn(decode_txn(&mut input, 1)?),
+            COMPACT => {
+                let [physical, ..] = input.flags(0b1)?;
+                Self::Compact(CompactionRequest { revision: input.i64()?, physical })
+            }
+            _ => return Err(input.unknown("kind of command")),
+        };
+        input.end()?;
+        Ok(command)
+    }
+
+    fn size_hint(&self) -> usize {
+        match self {
+            Self::Put(put) => put_size_hint(put),
+            Self::DeleteRange(delete) => delete.key.len() + delete.range_end.len() + 16,
+            Self::Txn(txn) => txn_size_hint(txn),
+            Self::Compact(_) => 16,
+        }
+    }
+}
+
+fn put_size_hint(put: &PutRequest) -> usize {
+    put.key.len() + put.value.len() + 24
+}
+
+fn txn_size_hint(txn: &TxnRequest) -> usize {
+    let compares: usize = txn.compare.iter().map(|c| c.key.len() + 32).sum();
+    let ops: usize = txn
+        .success
+        .iter()
+        .chain(&txn.failure)
+        .map(|op| match op {
+            RequestOp::Put(put) => put_size_hint(put),
+            RequestOp::Range(range) => range.key.len() + range.range_end.len() + 32,
+            RequestOp::DeleteRange(delete) => delete.key.len() + delete.range_end.len() + 16,
+            RequestOp::Txn(_) => 64,
+        })
+        .sum();
+    compares + ops + 16
+}
+
+fn encode_put(out: &mut Encoder, put: &PutRequest) {
+    out.u8(PUT);
+    let leased = put.lease != 0;
+    out.flags([
+        put.prev_kv,
+        put.ignore_value,
+        put.ignore_lease,
+        leased,
+        false,
+        false,
+        false,
+        false,
+    ]);
+    if leased {
+        out.i64(put.lease);
+    }
+    out.bytes(&put.key);
+    out.bytes(&put.value);
+}
+
+fn decode_put(input: &mut Decoder<'_>) -> Result<PutRequest, DecodeError> {
+    let [prev_kv, ignore_value, ignore_lease, leased, ..] = input.flags(0b1111)?;
+    Ok(PutRequest {
+        prev_kv,
+        ignore_value,
+        ignore_lease,
+        lease: if leased { input.i64()? } else { 0 },
+        key: input.bytes()?,
+        value: input.bytes()?,
+    })
+}
+
+fn encode_delete_range(out: &mut Encoder, delete: &DeleteRangeRequest) {
+    out.u8(DELETE_RANGE);
+    out.flags([delete.prev_kv, false, false, false, false, false, false, false]);
+    out.bytes(&delete.key);
+    out.bytes(&delete.range_end);
+}
+
+fn decode_delete_range(input: &mut Decoder<'_>) -> Result<DeleteRangeRequest, DecodeError> {
+    let [prev_kv, ..] = input.flags(0b1)?;
+    Ok(DeleteRangeRequest { prev_kv, key: input.bytes()?, range_end: input.bytes()? })
+}
+
+fn encode_range(out: &mut Encoder, range: &RangeRequest) {
+    out.u8(RANGE);
+    let bounded = range.min_mod_revision != 0
+        || range.max_mod_revision != 0
+        || range.min_create_revision != 0
+        || range.max_create_revision != 0;
+    let sorted = range.sort_order != SortOrder::None || range.sort_target != SortTarget::Key;
+    out.flags([
+        range.serializable,
+        range.keys_only,
+        range.count_only,
+        range.limit != 0,
+        range.revision != 0,
+        sorted,
+        bounded,
+        false,
+    ]);
+    out.bytes(&range.key);
+    out.bytes(&range.range_end);
+    if range.limit != 0 {
+        out.i64(range.limit);
+    }
+    if range.revision != 0 {
+        out.i64(range.revision);
+    }
+    if sorted {
+        out.u8(range.sort_order as u8);
+        out.u8(range.sort_target as u8);
+    }
+    if bounded {
+        out.i64(range.min_mod_revision);
+        out.i64(range.max_mod_revision);
+        out.i64(range.min_create_revision);
+        out.i64(range.max_create_revision);
+    }
+}
+
+fn decode_range(input: &mut Decoder<'_>) -> Result<RangeRequest, DecodeError> {
+    let [serializable, keys_only, count_only, limited, at_revision, sorted, bounded, _] =
+        input.flags(0b111_1111)?;
+    let mut range = RangeRequest {
+        serializable,
+        keys_only,
+        count_only,
+        key: input.bytes()?,
+        range_end: input.bytes()?,
+        ..RangeRequest::default()
+    };
+    if limited {
+        range.limit = input.i64()?;
+    }
+    if at_revision {
+        range.revision = input.i64()?;
+    }
+    if sorted {
+        range.sort_order =
+            SortOrder::from_i32(input.u8()?.into()).ok_or_else(|| input.unknown("sort order"))?;
+        range.sort_target =
+            SortTarget::from_i32(input.u8()?.into()).ok_or_else(|| input.unknown("sort target"))?;
+    }
+    if bounded {
+        range.min_mod_revision = input.i64()?;
+        range.max_mod_revision = input.i64()?;
+        range.min_create_revision = input.i64()?;
+        range.max_create_revision = input.i64()?;
+    }
+    Ok(range)
+}
+
+fn encode_txn(out: &mut Encoder, txn: &TxnRequest) {
+    out.count(txn.compare.len());
+    for compare in &txn.compare {
+        encode_compare(out, compare);
+    }
+    for branch in [&txn.success, &txn.failure] {
+        out.count(branch.len());
+        for op in branch {
+            match op {
+                RequestOp::Range(range) => encode_range(out, range),
+                RequestOp::Put(put) => encode_put(out, put),
+                RequestOp::DeleteRange(delete) => encode_delete_range(out, delete),
+                RequestOp::Txn(txn) => {
+                    out.u8(TXN);
+                    encode_txn(out, txn);
+                }
+            }
+        }
+    }
+}
+
+fn decode_txn(input: &mut Decoder<'_>, depth: usize) -> Result<TxnRequest, DecodeError> {
+    if depth > TXN_DEPTH_MAX {
+        return Err(input.too_deep());
+    }
+    let compare = input.list(decode_compare)?;
+    let success = input.list(|input| decode_op(input, depth))?;
+    let failure = input.list(|input| decode_op(input, depth))?;
+    Ok(TxnRequest { compare, success, failure })
+}
+
+fn decode_op(input: &mut Decoder<'_>, depth: usize) -> Result<RequestOp, DecodeError> {
+    Ok(match input.u8()? {
+        RANGE => RequestOp::Range(decode_range(input)?),
+        PUT => RequestOp::Put(decode_put(input)?),
+        DELETE_RANGE => RequestOp::DeleteRange(decode_delete_range(input)?),
+        TXN => RequestOp::Txn(decode_txn(input, depth + 1)?),
+        _ => return Err(input.unknown("kind of operation")),
+    })
+}
+
+fn encode_compare(out: &mut Encoder, compare: &Compare) {
+    out.u8(compare.result as u8);
+    out.bytes(&compare.key);
+    out.bytes(&compare.range_end);
+    match &compare.target {
+        CompareTarget::Version(version) => {
+            out.u8(0);
+            out.i64(*version);
+        }
+        CompareTarget::CreateRevision(revision) => {
+            out.u8(1);
+            out.i64(*revision);
+        }
+        CompareTarget::ModRevision(revision) => {
+            out.u8(2);
+            out.i64(*revision);
+        }
+        CompareTarget::Value(value) => {
+            out.u8(3);
+            out.bytes(value);
+        }
+        CompareTarget::Lease(lease) => {
+            out.u8(4);
+            out.i64(*lease);
+        }
+    }
+}
+
+fn decode_compare(input: &mut Decoder<'_>) -> Result<Compare, DecodeError> {
+    let result =
+        CompareResult::from_i32(input.u8()?.into()).ok_or_else(|| input.unknown("comparison"))?;
+    let key = input.bytes()?;
+    let range_end = input.bytes()?;
+    let target = match input.u8()? {
+        0 => CompareTarget::Version(input.i64()?),
+        1 => CompareTarget::CreateRevision(input.i64()?),
+        2 => CompareTarget::ModRevision(input.i64()?),
+        3 => CompareTarget::Value(input.bytes()?),
+        4 => CompareTarget::Lease(input.i64()?),
+        _ => return Err(input.unknown("target of a comparison")),
+    };
+    Ok(Compare { result, target, key, range_end })
+}
