@@ -2,6 +2,7 @@
 
 use crate::membership::Membership;
 use crate::message::Message;
+use crate::note::Note;
 use crate::trail::Run;
 use crate::types::{HardState, Index, NodeId, Position, ReadId, Round, Term, Ticket};
 use alloc::vec::Vec;
@@ -13,12 +14,19 @@ use alloc::vec::Vec;
 pub struct Effects {
     /// In the order in which they are to be carried out.
     pub list: Vec<Effect>,
+    /// Why, if anybody wants to know; costs nothing if not.
+    pub notes: Option<Vec<Note>>,
 }
 
 impl Effects {
     /// An empty buffer.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// An empty buffer that also records decisions.
+    pub fn with_notes() -> Self {
+        Self { list: Vec::new(), notes: Some(Vec::new()) }
     }
 
     /// Adds one.

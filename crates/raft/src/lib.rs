@@ -10,10 +10,21 @@
 
 extern crate alloc;
 
+mod commit;
 pub mod effect;
 pub mod input;
 pub mod membership;
 pub mod message;
+pub mod note;
+mod outbox;
+pub mod progress;
+mod raft;
+mod rebase;
+pub mod restart;
+mod roles;
+mod rpc;
+#[cfg(test)]
+mod testing;
 pub mod trail;
 pub mod types;
 
@@ -21,6 +32,10 @@ pub use effect::{Effect, Effects, Persist, ReadRefusal, Refusal, Role, Source};
 pub use input::{Input, SnapshotOutcome};
 pub use membership::Membership;
 pub use message::Message;
+pub use note::{Note, VoteRefusal};
+pub use progress::Progress;
+pub use raft::Raft;
+pub use restart::{RestartError, Restored};
 pub use trail::{Run, Trail};
 pub use types::{
     Config, GroupId, HardState, Index, Moment, NodeId, Position, ReadId, Round, Term, Ticket, Time,

@@ -3,6 +3,10 @@
 use crate::types::{Index, Position, Term};
 use alloc::vec::Vec;
 
+#[cfg(test)]
+#[path = "trail_test.rs"]
+mod tests;
+
 /// Neighbouring entries of one term: `first ..= last`, never empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Run {
@@ -14,6 +18,23 @@ pub struct Run {
     pub last: Index,
 }
 
+impl Run {
+    /// The entries `first ..= last` of `term`.
+    pub fn new(term: u64, first: u64, last: u64) -> Self {
+        Self { term: Term(term), first: Index(first), last: Index(last) }
+    }
+
+    /// How many entries there are.
+    pub fn count(&self) -> u64 {
+        self.last.0 - self.first.0 + 1
+    }
+
+    /// Whether `index` is one of them.
+    pub fn covers(&self, index: Index) -> bool {
+        self.first <= index && index <= self.last
+    }
+}
+
 /// Runs of terms over index ranges, behind a base that a snapshot covers.
 ///
 /// Invariants: runs are contiguous from `base.index + 1`, their terms rise
@@ -22,4 +43,153 @@ pub struct Run {
 pub struct Trail {
     base: Position,
     runs: Vec<Run>,
+}
+
+impl Trail {
+    /// An empty log behind `base`.
+    pub fn new(base: Position) -> Self {
+        Self { base, runs: Vec::new() }
+    }
+
+    /// The last entry that a snapshot covers; [`Position::ZERO`] without one.
+    pub fn base(&self) -> Position {
+        self.base
+    }
+
+    /// The last entry, or the base if there are none after it.
+    pub fn last(&self) -> Position {
+        match self.runs.last() {
+            Some(run) => Position { term: run.term, index: run.last },
+            None => self.base,
+        }
+    }
+
+    /// Where the entries after the base begin, whether there are any or not.
+    pub fn first_index(&self) -> Index {
+        self.base.index.next()
+    }
+
+    /// Whether no entry stands after the base.
+    pub fn is_empty(&self) -> bool {
+        self.runs.is_empty()
+    }
+
+    /// The entries after the base, oldest first.
+    pub fn runs(&self) -> &[Run] {
+        &self.runs
+    }
+
+    /// The term of the entry at `index`; known for the base and what follows.
+    pub fn term_at(&self, index: Index) -> Option<Term> {
+        if index == self.base.index {
+            return Some(self.base.term);
+        }
+        self.run_at(index).map(|run| run.term)
+    }
+
+    /// The position at `index`; known for the base and what follows.
+    pub fn position_at(&self, index: Index) -> Option<Position> {
+        self.term_at(index).map(|term| Position { term, index })
+    }
+
+    /// Whether this very entry stands in the log (or is its base). Says no for
+    /// what lies before the base, because nothing is known of it.
+    pub fn contains(&self, position: Position) -> bool {
+        self.term_at(position.index) == Some(position.term)
+    }
+
+    /// The entries `first ..= last`, cut to what stands after the base.
+    pub fn runs_between(&self, first: Index, last: Index) -> Vec<Run> {
+        let from = self.runs.partition_point(|run| run.last < first);
+        self.runs[from..]
+            .iter()
+            .take_while(|run| run.first <= last)
+            .map(|run| Run { first: run.first.max(first), last: run.last.min(last), ..*run })
+            .collect()
+    }
+
+    /// The last position at or below `index` whose term is at most `term`, but
+    /// not below the base: how both sides back-track over whole terms (§5.3).
+    pub fn last_at_most(&self, term: Term, index: Index) -> Position {
+        let until = self.runs.partition_point(|run| run.term <= term && run.first <= index);
+        match until.checked_sub(1) {
+            Some(at) => {
+                let run = self.runs[at];
+                Position { term: run.term, index: run.last.min(index) }
+            }
+            None => self.base,
+        }
+    }
+
+    /// The first entry of `runs` that does not stand here: beyond the end, or
+    /// in conflict. Entries at or below the base are taken to stand, for a
+    /// snapshot covers only what is committed.
+    pub fn first_missing(&self, runs: &[Run]) -> Option<Index> {
+        for run in runs {
+            let mut next = run.first.max(self.first_index());
+            while next <= run.last {
+                match self.run_at(next) {
+                    Some(held) if held.term == run.term => next = held.last.next(),
+                    _ => return Some(next),
+                }
+            }
+        }
+        None
+    }
+
+    /// Adds entries at the end.
+    pub fn append(&mut self, run: Run) {
+        let last = self.last();
+        assert!(run.first <= run.last, "an empty run");
+        assert!(run.first == last.index.next(), "a gap in the log");
+        assert!(run.term >= last.term, "terms fall in the log");
+        push_run(&mut self.runs, run);
+    }
+
+    /// Cuts the entry at `index` and all that follow.
+    pub fn truncate_from(&mut self, index: Index) {
+        assert!(index > self.base.index, "a cut below the snapshot");
+        let keep = self.runs.partition_point(|run| run.first < index);
+        self.runs.truncate(keep);
+        if let Some(run) = self.runs.last_mut() {
+            run.last = run.last.min(index.previous());
+        }
+    }
+
+    /// Moves the base up to `through`, which must stand here.
+    pub fn compact(&mut self, through: Position) {
+        assert!(self.contains(through), "compaction up to an entry that does not stand here");
+        let gone = self.runs.partition_point(|run| run.last <= through.index);
+        self.runs.drain(..gone);
+        if let Some(run) = self.runs.first_mut() {
+            run.first = run.first.max(through.index.next());
+        }
+        self.base = through;
+    }
+
+    /// Forgets everything and starts anew behind `base`.
+    pub fn reset(&mut self, base: Position) {
+        self.runs.clear();
+        self.base = base;
+    }
+
+    fn run_at(&self, index: Index) -> Option<&Run> {
+        let at = self.runs.partition_point(|run| run.last < index);
+        self.runs.get(at).filter(|run| run.covers(index))
+    }
+}
+
+/// Adds a run at the end of `runs`, as part of the last one if the term agrees.
+pub(crate) fn push_run(runs: &mut Vec<Run>, run: Run) {
+    match runs.last_mut() {
+        Some(last) if last.term == run.term => last.last = run.last,
+        _ => runs.push(run),
+    }
+}
+
+/// The part of `runs` that begins at `index`.
+pub(crate) fn runs_from(runs: &[Run], index: Index) -> impl Iterator<Item = Run> {
+    runs.iter()
+        .filter(move |run| run.last >= index)
+        .map(move |run| Run { first: run.first.max(index), ..*run })
 }

@@ -1,0 +1,275 @@
+//! Why a member did what it did: typed, so that logs, tests and the visualiser
+//! all render the same decision. Recorded only if [`Effects::notes`] is there.
+//!
+//! [`Effects::notes`]: crate::Effects
+
+use crate::types::{Index, NodeId, Position, Term};
+use core::fmt;
+
+/// One decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Note {
+    /// A message of a later term was seen.
+    TermAdopted {
+        /// The term before.
+        from: Term,
+        /// The term now.
+        to: Term,
+    },
+    /// It asks whether it could win.
+    PreVoteStarted {
+        /// The term that it would campaign in.
+        term: Term,
+        /// Where its log ends.
+        last_log: Position,
+    },
+    /// It would vote for the candidate.
+    PreVoteGranted {
+        /// Who asked.
+        candidate: NodeId,
+        /// For which term.
+        term: Term,
+    },
+    /// It would not vote for the candidate.
+    PreVoteRefused {
+        /// Who asked.
+        candidate: NodeId,
+        /// Why not.
+        reason: VoteRefusal,
+    },
+    /// It seeks votes.
+    ElectionStarted {
+        /// In which term.
+        term: Term,
+        /// Where its log ends.
+        last_log: Position,
+    },
+    /// It votes for the candidate, once that is durable.
+    VoteGranted {
+        /// Who asked.
+        candidate: NodeId,
+        /// In which term.
+        term: Term,
+    },
+    /// It does not vote for the candidate.
+    VoteRefused {
+        /// Who asked.
+        candidate: NodeId,
+        /// Why not.
+        reason: VoteRefusal,
+    },
+    /// A quorum voted for it.
+    Elected {
+        /// The term that it leads.
+        term: Term,
+    },
+    /// It found the leader of its term.
+    Following {
+        /// Who that is.
+        leader: NodeId,
+        /// Of which term.
+        term: Term,
+    },
+    /// The link to its leader broke.
+    LeaderLost {
+        /// Who led.
+        leader: NodeId,
+    },
+    /// No quorum answered for an election timeout, so it leads no more.
+    QuorumLost {
+        /// The term that it led.
+        term: Term,
+    },
+    /// A leader whose term has passed wants to append.
+    StaleLeader {
+        /// Who.
+        from: NodeId,
+        /// The sender's term.
+        theirs: Term,
+        /// The term here.
+        mine: Term,
+    },
+    /// The log does not hold what an append begins from.
+    AppendRejected {
+        /// Who sent it.
+        leader: NodeId,
+        /// What it begins from.
+        prev_log: Position,
+        /// Where the leader may try next.
+        hint: Position,
+    },
+    /// Entries in conflict with the leader's are cut.
+    Truncated {
+        /// The first that is cut.
+        from: Index,
+        /// The last that is cut.
+        last: Position,
+    },
+    /// The leader tries further down.
+    BackTracked {
+        /// With which follower.
+        follower: NodeId,
+        /// What that one does not hold.
+        refused: Position,
+        /// What it proposed instead.
+        hint: Position,
+    },
+    /// The commit index moved.
+    Committed {
+        /// Where to.
+        through: Index,
+    },
+    /// A snapshot takes the place of the log up to it.
+    SnapshotInstalled {
+        /// The last entry that it covers.
+        last: Position,
+        /// Whether entries after it were kept.
+        retained: bool,
+    },
+    /// A snapshot brings nothing new.
+    SnapshotCovered {
+        /// The last entry that it covers.
+        last: Position,
+        /// What is committed here.
+        commit_index: Index,
+    },
+    /// Somebody claims to lead a term that has another leader.
+    SecondLeader {
+        /// Which term.
+        term: Term,
+        /// Who claims it.
+        from: NodeId,
+    },
+    /// A message that no member of the same make can have sent.
+    Malformed {
+        /// Its sender.
+        from: NodeId,
+    },
+}
+
+/// Why a vote or a pre-vote is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum VoteRefusal {
+    /// The asked term has passed.
+    StaleTerm {
+        /// The asked term.
+        theirs: Term,
+    },
+    /// This term's vote was given to another.
+    VoteTaken {
+        /// To whom.
+        by: NodeId,
+    },
+    /// The candidate's log is less up-to-date.
+    LogBehind {
+        /// Where the log here ends.
+        mine: Position,
+        /// Where the candidate's ends.
+        theirs: Position,
+    },
+    /// A leader was heard within the minimum election timeout.
+    LeaderHeard {
+        /// Which.
+        leader: Option<NodeId>,
+    },
+}
+
+impl Note {
+    /// The rule of Figure 2 or 13 that it follows from, if it is one of theirs.
+    pub fn rule(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::TermAdopted { .. } => "SA.2",
+            Self::ElectionStarted { .. } => "SC.1",
+            Self::VoteGranted { .. } => "RV.2",
+            Self::VoteRefused { reason, .. } => match reason {
+                VoteRefusal::StaleTerm { .. } => "RV.1",
+                VoteRefusal::VoteTaken { .. } | VoteRefusal::LogBehind { .. } => "RV.2",
+                VoteRefusal::LeaderHeard { .. } => return None,
+            },
+            Self::Elected { .. } => "SC.5",
+            Self::StaleLeader { .. } => "AE.1",
+            Self::AppendRejected { .. } => "AE.2",
+            Self::Truncated { .. } => "AE.3",
+            Self::BackTracked { .. } => "SL.6",
+            Self::SnapshotInstalled { retained: true, .. } => "IS.6",
+            Self::SnapshotInstalled { retained: false, .. } => "IS.7",
+            _ => return None,
+        })
+    }
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TermAdopted { from, to } => {
+                write!(f, "a later term was seen -> term {from} becomes {to}")
+            }
+            Self::PreVoteStarted { term, last_log } => {
+                write!(f, "could I win term {term} with a log up to {last_log}?")
+            }
+            Self::PreVoteGranted { candidate, term } => {
+                write!(f, "{candidate} could have my vote in term {term}")
+            }
+            Self::PreVoteRefused { candidate, reason } => {
+                write!(f, "{reason} -> {candidate} could not have my vote")
+            }
+            Self::ElectionStarted { term, last_log } => {
+                write!(f, "seek votes for term {term} with a log up to {last_log}")
+            }
+            Self::VoteGranted { candidate, term } => {
+                write!(f, "vote for {candidate} in term {term}")
+            }
+            Self::VoteRefused { candidate, reason } => {
+                write!(f, "{reason} -> no vote for {candidate}")
+            }
+            Self::Elected { term } => write!(f, "a quorum voted for me -> lead term {term}"),
+            Self::Following { leader, term } => write!(f, "{leader} leads term {term}"),
+            Self::LeaderLost { leader } => write!(f, "the link to leader {leader} broke"),
+            Self::QuorumLost { term } => {
+                write!(f, "no quorum answers -> no longer lead term {term}")
+            }
+            Self::StaleLeader { from, theirs, mine } => {
+                write!(f, "{from} leads term {theirs}, but this is term {mine} -> reject")
+            }
+            Self::AppendRejected { prev_log, hint, .. } => {
+                write!(f, "no {prev_log} in my log -> reject, try {hint}")
+            }
+            Self::Truncated { from, last } => {
+                write!(f, "conflict with the leader -> cut {from} to {}", last.index)
+            }
+            Self::BackTracked { follower, refused, hint } => {
+                write!(f, "{follower} has no {refused} -> go back, at most to {hint}")
+            }
+            Self::Committed { through } => write!(f, "committed up to {through}"),
+            Self::SnapshotInstalled { last, retained: true } => {
+                write!(f, "snapshot up to {last} -> keep the log after it")
+            }
+            Self::SnapshotInstalled { last, retained: false } => {
+                write!(f, "snapshot up to {last} -> discard the log")
+            }
+            Self::SnapshotCovered { last, commit_index } => {
+                write!(f, "snapshot up to {last}, but {commit_index} is committed here -> ignore")
+            }
+            Self::SecondLeader { term, from } => {
+                write!(f, "{from} claims to lead term {term}, which has a leader -> ignore")
+            }
+            Self::Malformed { from } => write!(f, "malformed message from {from} -> ignore"),
+        }
+    }
+}
+
+impl fmt::Display for VoteRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::StaleTerm { theirs } => write!(f, "term {theirs} has passed"),
+            Self::VoteTaken { by } => write!(f, "I voted for {by} in this term"),
+            Self::LogBehind { mine, theirs } => {
+                write!(f, "my log reaches {mine}, theirs only {theirs}")
+            }
+            Self::LeaderHeard { leader: Some(leader) } => write!(f, "I hear leader {leader}"),
+            Self::LeaderHeard { leader: None } => write!(f, "I hear a leader"),
+        }
+    }
+}

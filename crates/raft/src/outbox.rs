@@ -1,0 +1,186 @@
+//! "Updated on stable storage before responding to RPCs" (Figure 2, persistent
+//! state): what one step writes, and the promises that wait for it.
+//!
+//! A step drafts at most one record. When the step ends the draft is sealed
+//! under a ticket, and every promise made in the step waits for that ticket and
+//! all before it. A step that writes nothing still may rest on what earlier
+//! steps wrote, so its promises wait for the newest ticket that is out.
+
+use crate::effect::{Persist, Source};
+use crate::message::Message;
+use crate::trail::{Run, push_run};
+use crate::types::{HardState, Index, NodeId, Position, Term, Ticket};
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::mem;
+
+#[cfg(test)]
+#[path = "outbox_test.rs"]
+mod tests;
+
+/// What may be said or done once everything before it is durable.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Promise {
+    /// A message that claims something about this member's disk.
+    Message { to: NodeId, message: Message },
+    /// The candidate's vote for itself.
+    OwnVote,
+    /// The snapshot that replaced the log may be loaded.
+    Restore { snapshot: Position },
+}
+
+/// A promise, and the term in which it was made.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Waiting {
+    pub(crate) term: Term,
+    pub(crate) promise: Promise,
+}
+
+/// A record that is being written.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Pending {
+    ticket: Ticket,
+    /// How much of the log *as it stands now* is durable once this record is.
+    last: Index,
+    waiting: Vec<Waiting>,
+}
+
+/// What the present step wants written.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Draft {
+    truncate_from: Option<Index>,
+    runs: Vec<Run>,
+    source: Source,
+}
+
+/// Records in flight, and the promises behind them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Outbox {
+    next_ticket: Ticket,
+    /// The log is durable up to here.
+    durable_index: Index,
+    pending: VecDeque<Pending>,
+    draft: Option<Draft>,
+    made: Vec<Waiting>,
+}
+
+impl Outbox {
+    /// Nothing in flight; the log is durable up to `durable_index`.
+    pub(crate) fn new(durable_index: Index) -> Self {
+        Self {
+            next_ticket: Ticket(1),
+            durable_index,
+            pending: VecDeque::new(),
+            draft: None,
+            made: Vec::new(),
+        }
+    }
+
+    pub(crate) fn durable_index(&self) -> Index {
+        self.durable_index
+    }
+
+    /// Term or vote changed: they go into this step's record.
+    pub(crate) fn write_hard_state(&mut self) {
+        self.draft();
+    }
+
+    /// Entries are cut from `index` on.
+    pub(crate) fn write_truncation(&mut self, index: Index) {
+        self.draft().truncate_from = Some(index);
+        self.distrust_after(index.previous());
+    }
+
+    /// Entries are added at the end.
+    pub(crate) fn write_run(&mut self, run: Run, source: Source) {
+        let draft = self.draft();
+        push_run(&mut draft.runs, run);
+        draft.source = source;
+    }
+
+    /// A snapshot replaces the log up to it, or (`discarded_from`) all of it.
+    /// Only entries up to `commit_index` surely agree with it; nothing after
+    /// them counts as durable before the exchange is.
+    pub(crate) fn write_snapshot(
+        &mut self,
+        source: Source,
+        discarded_from: Option<Index>,
+        commit_index: Index,
+    ) {
+        let draft = self.draft();
+        draft.truncate_from = discarded_from;
+        draft.source = source;
+        self.distrust_after(commit_index);
+    }
+
+    /// Holds a promise back until all that was written so far is durable.
+    pub(crate) fn promise(&mut self, term: Term, promise: Promise) {
+        self.made.push(Waiting { term, promise });
+    }
+
+    /// Ends the step's writing. Returns the record, if there is one.
+    pub(crate) fn seal(&mut self, hard_state: HardState, last: Index) -> Option<Persist> {
+        let draft = self.draft.take()?;
+        let ticket = self.next_ticket;
+        self.next_ticket = Ticket(ticket.0 + 1);
+        self.pending.push_back(Pending { ticket, last, waiting: Vec::new() });
+        Some(Persist {
+            ticket,
+            hard_state,
+            truncate_from: draft.truncate_from,
+            runs: draft.runs,
+            source: draft.source,
+        })
+    }
+
+    /// Hangs the step's promises on the newest record in flight. Returns those
+    /// that need not wait, because nothing is in flight.
+    #[must_use]
+    pub(crate) fn hold_promises(&mut self) -> Vec<Waiting> {
+        assert!(self.draft.is_none(), "promises are held before their record has a ticket");
+        match self.pending.back_mut() {
+            Some(newest) => {
+                newest.waiting.append(&mut self.made);
+                Vec::new()
+            }
+            None => mem::take(&mut self.made),
+        }
+    }
+
+    /// Everything up to and including `ticket` is durable. Returns the promises
+    /// that waited for it, oldest first.
+    #[must_use]
+    pub(crate) fn complete(&mut self, ticket: Ticket) -> Vec<Waiting> {
+        assert!(ticket < self.next_ticket, "a ticket completes that was never given out");
+        let mut released = Vec::new();
+        while self.pending.front().is_some_and(|pending| pending.ticket <= ticket) {
+            let pending = self.pending.pop_front().expect("the front was just seen");
+            assert!(pending.last >= self.durable_index, "what is durable became less");
+            self.durable_index = pending.last;
+            released.extend(pending.waiting);
+        }
+        released
+    }
+
+    /// Whether nothing waits for the disk.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    /// Entries after `index` are not (any longer) those that the records in
+    /// flight carry.
+    fn distrust_after(&mut self, index: Index) {
+        self.durable_index = self.durable_index.min(index);
+        for pending in &mut self.pending {
+            pending.last = pending.last.min(index);
+        }
+    }
+
+    fn draft(&mut self) -> &mut Draft {
+        self.draft.get_or_insert(Draft {
+            truncate_from: None,
+            runs: Vec::new(),
+            source: Source::HardState,
+        })
+    }
+}

@@ -1,0 +1,104 @@
+//! What is durable when: tickets, truncation under tickets in flight, order.
+
+use super::*;
+
+const ALICE: NodeId = NodeId(1);
+
+fn ack(last: u64) -> Promise {
+    let message = Message::AppendStored { term: Term(1), last: Index(last) };
+    Promise::Message { to: ALICE, message }
+}
+
+/// Writes entries up to `last`, promises that they are stored, seals.
+fn append(outbox: &mut Outbox, first: u64, last: u64) -> Ticket {
+    outbox.write_run(Run::new(1, first, last), Source::Append { from: ALICE });
+    outbox.promise(Term(1), ack(last));
+    let persist = outbox.seal(HardState::default(), Index(last)).unwrap();
+    assert!(outbox.hold_promises().is_empty());
+    persist.ticket
+}
+
+fn said(released: Vec<Waiting>) -> Vec<Promise> {
+    released.into_iter().map(|waiting| waiting.promise).collect()
+}
+
+#[test]
+fn a_step_that_writes_nothing_has_no_record() {
+    let mut outbox = Outbox::new(Index(0));
+    assert_eq!(outbox.seal(HardState::default(), Index(0)), None);
+}
+
+#[test]
+fn with_nothing_in_flight_promises_need_not_wait() {
+    let mut outbox = Outbox::new(Index(5));
+    outbox.promise(Term(1), ack(5));
+    assert_eq!(said(outbox.hold_promises()), [ack(5)]);
+}
+
+#[test]
+fn a_promise_without_a_record_waits_for_the_newest_in_flight() {
+    let mut outbox = Outbox::new(Index(0));
+    let first = append(&mut outbox, 1, 2);
+    let second = append(&mut outbox, 3, 4);
+    outbox.promise(Term(1), ack(0));
+    assert!(outbox.hold_promises().is_empty());
+    assert_eq!(said(outbox.complete(first)), [ack(2)]);
+    assert_eq!(said(outbox.complete(second)), [ack(4), ack(0)]);
+}
+
+#[test]
+fn a_completion_completes_all_before_it() {
+    let mut outbox = Outbox::new(Index(0));
+    let first = append(&mut outbox, 1, 2);
+    let second = append(&mut outbox, 3, 4);
+    assert_eq!(said(outbox.complete(second)), [ack(2), ack(4)]);
+    assert_eq!(outbox.durable_index(), Index(4));
+    assert!(outbox.is_idle());
+    assert_eq!(said(outbox.complete(first)), []);
+    assert_eq!(outbox.durable_index(), Index(4));
+}
+
+#[test]
+fn a_cut_takes_back_what_is_durable_and_what_will_be() {
+    let mut outbox = Outbox::new(Index(3));
+    let first = append(&mut outbox, 4, 6);
+    outbox.write_truncation(Index(3));
+    outbox.write_run(Run::new(2, 3, 3), Source::Append { from: ALICE });
+    let second = outbox.seal(HardState::default(), Index(3)).unwrap();
+    assert_eq!(second.truncate_from, Some(Index(3)));
+    assert_eq!(outbox.durable_index(), Index(2));
+    // The first record is on disk, but what it brought is no longer the log.
+    let _ = outbox.complete(first);
+    assert_eq!(outbox.durable_index(), Index(2));
+    let _ = outbox.complete(second.ticket);
+    assert_eq!(outbox.durable_index(), Index(3));
+}
+
+#[test]
+fn a_snapshot_counts_only_when_its_record_is_durable() {
+    let mut outbox = Outbox::new(Index(3));
+    let append = append(&mut outbox, 4, 6);
+    let source =
+        Source::Snapshot { last: Position::new(1, 5), membership: crate::Membership::default() };
+    outbox.write_snapshot(source, None, Index(2));
+    let snapshot = outbox.seal(HardState::default(), Index(6)).unwrap();
+    assert_eq!(outbox.durable_index(), Index(2));
+    let _ = outbox.complete(append);
+    assert_eq!(outbox.durable_index(), Index(2));
+    let _ = outbox.complete(snapshot.ticket);
+    assert_eq!(outbox.durable_index(), Index(6));
+}
+
+#[test]
+fn tickets_are_never_reused() {
+    let mut outbox = Outbox::new(Index(0));
+    let first = append(&mut outbox, 1, 1);
+    let _ = outbox.complete(first);
+    assert_eq!(append(&mut outbox, 2, 2), Ticket(first.0 + 1));
+}
+
+#[test]
+#[should_panic(expected = "never given out")]
+fn a_ticket_from_the_future_is_a_bug_of_the_host() {
+    let _ = Outbox::new(Index(0)).complete(Ticket(1));
+}

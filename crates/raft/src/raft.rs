@@ -1,0 +1,260 @@
+//! One member of a group: Figure 2's state, and the one door to it.
+
+use crate::effect::{Effect, Effects, Role};
+use crate::input::Input;
+use crate::membership::Membership;
+use crate::message::Message;
+use crate::note::Note;
+use crate::outbox::{Outbox, Promise, Waiting};
+use crate::progress::Progress;
+use crate::roles::RoleState;
+use crate::trail::Trail;
+use crate::types::{Config, HardState, Index, Moment, NodeId, Position, Term, Ticket, Time};
+
+/// One member of a Raft group.
+///
+/// Feed it every [`Input`] through [`step`](Self::step) and carry out the
+/// [`Effect`]s, in order. Call it with [`Input::Wake`] when
+/// [`deadline`](Self::deadline) has come. Equal members given equal inputs stay
+/// equal: it can be cloned, hashed and compared.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Raft {
+    pub(crate) config: Config,
+    /// Persistent state on all servers: current_term and voted_for; with them
+    /// commit_index, which is volatile in the paper and merely rides along.
+    pub(crate) hard_state: HardState,
+    /// Persistent state on all servers: the log.
+    pub(crate) trail: Trail,
+    pub(crate) membership: Membership,
+    /// Volatile state on all servers: the highest index handed out to be applied.
+    pub(crate) last_applied: Index,
+    pub(crate) role: RoleState,
+    pub(crate) outbox: Outbox,
+}
+
+/// When a step happens and where its effects go.
+pub(crate) struct Context<'a> {
+    pub(crate) moment: Moment,
+    effects: &'a mut Effects,
+}
+
+impl Context<'_> {
+    pub(crate) fn now(&self) -> Time {
+        self.moment.now
+    }
+
+    pub(crate) fn effect(&mut self, effect: Effect) {
+        self.effects.push(effect);
+    }
+
+    pub(crate) fn send(&mut self, to: NodeId, message: Message) {
+        self.effect(Effect::Send { to, message });
+    }
+
+    /// Records a decision, if anybody listens.
+    pub(crate) fn note(&mut self, note: impl FnOnce() -> Note) {
+        if let Some(notes) = &mut self.effects.notes {
+            notes.push(note());
+        }
+    }
+}
+
+impl Raft {
+    /// Takes one input and says what is to be done about it.
+    ///
+    /// `effects` is added to, not cleared. Nothing that a peer says makes this
+    /// panic, unless it proves that safety is lost already (a leader that cuts
+    /// committed entries).
+    pub fn step(&mut self, moment: Moment, input: Input, effects: &mut Effects) {
+        let before = self.standing();
+        let context = &mut Context { moment, effects };
+        match input {
+            Input::Wake => self.wake(context),
+            Input::Receive { from, message } => self.receive(context, from, message),
+            Input::Propose { count } => self.propose(context, count),
+            Input::Read { id } => self.read(context, id),
+            Input::Persisted { ticket } => self.persisted(context, ticket),
+            Input::Sent { to, term, last, bytes } => self.sent(to, term, last, bytes),
+            Input::Unreadable { to, term } => self.unreadable(to, term),
+            Input::SnapshotSent { to, term, outcome } => self.snapshot_sent(to, term, outcome),
+            Input::Compacted { through } => self.compacted(through),
+            Input::Disconnected { peer } => self.disconnected(context, peer),
+            Input::Campaign => self.campaign(context),
+        }
+        self.finish(context, before);
+    }
+
+    /// When to call [`step`](Self::step) with [`Input::Wake`] at the latest;
+    /// never, if `None`.
+    pub fn deadline(&self) -> Option<Time> {
+        match &self.role {
+            RoleState::Follower(follower) => {
+                let votes = self.membership.contains(self.config.id);
+                let election = votes.then_some(follower.election_deadline);
+                let read = follower.reads.front().map(|read| read.give_up_at);
+                election.into_iter().chain(read).min()
+            }
+            RoleState::PreCandidate(candidacy) => Some(candidacy.election_deadline),
+            RoleState::Candidate(candidacy) => Some(candidacy.election_deadline),
+            RoleState::Leader(leader) => {
+                (!leader.followers.is_empty()).then_some(leader.heartbeat_due)
+            }
+        }
+    }
+
+    /// A deadline has come, or not yet.
+    fn wake(&mut self, context: &mut Context<'_>) {
+        let now = context.now();
+        let election_deadline = match &mut self.role {
+            RoleState::Follower(follower) => {
+                follower.give_up_reads(context);
+                follower.election_deadline
+            }
+            RoleState::PreCandidate(candidacy) => candidacy.election_deadline,
+            RoleState::Candidate(candidacy) => candidacy.election_deadline,
+            RoleState::Leader(leader) => {
+                if now >= leader.heartbeat_due {
+                    self.heartbeat(context);
+                }
+                return;
+            }
+        };
+        if now >= election_deadline {
+            // Rule SF.2: a follower that neither hears the leader nor grants a
+            // vote for an election timeout becomes a candidate.
+            // Rule SC.7: a candidate whose election timeout passes starts anew.
+            self.campaign(context);
+        }
+    }
+
+    /// A record and all before it are durable: what waited for them is said now.
+    fn persisted(&mut self, context: &mut Context<'_>, ticket: Ticket) {
+        for Waiting { term, promise } in self.outbox.complete(ticket) {
+            self.keep(context, term, promise);
+        }
+        self.advance_commit_index(context);
+    }
+
+    /// Keeps a promise whose time has come. One made in a term that has passed
+    /// would still be true, but nobody has a use for it.
+    fn keep(&mut self, context: &mut Context<'_>, term: Term, promise: Promise) {
+        match promise {
+            Promise::Restore { snapshot } => context.effect(Effect::Restore { snapshot }),
+            _ if term != self.hard_state.current_term => {}
+            Promise::Message { to, message } => context.send(to, message),
+            Promise::OwnVote => self.count_vote(context, self.config.id),
+        }
+    }
+
+    /// What follows from a step, whatever its input was. The order matters: the
+    /// record first, then messages that need not wait for it.
+    fn finish(&mut self, context: &mut Context<'_>, before: (Role, Term, Option<NodeId>)) {
+        let now = self.standing();
+        if now != before {
+            let (role, term, leader) = now;
+            context.effect(Effect::RoleChanged { role, term, leader });
+        }
+        if let Some(persist) = self.outbox.seal(self.hard_state, self.trail.last().index) {
+            context.effect(Effect::Persist(persist));
+        }
+        // Rule ST.1: what rests on term, vote or log is said only once they are
+        // on stable storage; what rests on nothing in flight is said now.
+        for Waiting { term, promise } in self.outbox.hold_promises() {
+            self.keep(context, term, promise);
+        }
+        self.serve_reads(context);
+        self.replicate(context);
+        self.apply_committed(context);
+    }
+
+    fn standing(&self) -> (Role, Term, Option<NodeId>) {
+        (self.role(), self.term(), self.leader())
+    }
+}
+
+/// What others may know.
+impl Raft {
+    /// This member.
+    pub fn id(&self) -> NodeId {
+        self.config.id
+    }
+
+    /// What it was told at start.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// What it is at present.
+    pub fn role(&self) -> Role {
+        match self.role {
+            RoleState::Follower(_) => Role::Follower,
+            RoleState::PreCandidate(_) => Role::PreCandidate,
+            RoleState::Candidate(_) => Role::Candidate,
+            RoleState::Leader(_) => Role::Leader,
+        }
+    }
+
+    /// The latest term that it has seen.
+    pub fn term(&self) -> Term {
+        self.hard_state.current_term
+    }
+
+    /// The leader of this term, if known.
+    pub fn leader(&self) -> Option<NodeId> {
+        match &self.role {
+            RoleState::Follower(follower) => follower.leader,
+            RoleState::Leader(_) => Some(self.config.id),
+            RoleState::PreCandidate(_) | RoleState::Candidate(_) => None,
+        }
+    }
+
+    /// The highest index known to be committed.
+    pub fn commit_index(&self) -> Index {
+        self.hard_state.commit_index
+    }
+
+    /// The highest index handed out by [`Effect::Apply`] or [`Effect::Restore`]
+    /// (or about to be, by a `Restore` that waits for the disk).
+    pub fn last_applied(&self) -> Index {
+        self.last_applied
+    }
+
+    /// The end of the log, durable or not.
+    pub fn last(&self) -> Position {
+        self.trail.last()
+    }
+
+    /// The log is durable up to here.
+    pub fn durable_index(&self) -> Index {
+        self.outbox.durable_index()
+    }
+
+    /// Whether every record that it asked for is durable.
+    pub fn is_durable(&self) -> bool {
+        self.outbox.is_idle()
+    }
+
+    /// The log.
+    pub fn trail(&self) -> &Trail {
+        &self.trail
+    }
+
+    /// Who votes.
+    pub fn membership(&self) -> &Membership {
+        &self.membership
+    }
+
+    /// Term, vote and commit index, durable or not.
+    pub fn hard_state(&self) -> HardState {
+        self.hard_state
+    }
+
+    /// What a leader knows about its followers, in order; empty on others.
+    pub fn followers(&self) -> impl Iterator<Item = (NodeId, &Progress)> {
+        let leader = match &self.role {
+            RoleState::Leader(leader) => Some(leader),
+            _ => None,
+        };
+        leader.into_iter().flat_map(|leader| &leader.followers).map(|(&id, known)| (id, known))
+    }
+}

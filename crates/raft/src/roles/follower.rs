@@ -1,0 +1,68 @@
+//! Followers (Figure 2, Rules for Servers): answer leaders and candidates, and
+//! start an election if neither is heard. The rule itself stands where time is
+//! looked at, in `Raft::wake`.
+
+use crate::effect::{Effect, ReadRefusal};
+use crate::raft::Context;
+use crate::types::{NodeId, ReadId, Round, Time};
+use alloc::collections::VecDeque;
+
+/// State of a follower.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Follower {
+    /// The leader of this term, if known.
+    pub(crate) leader: Option<NodeId>,
+    /// When `leader` was last heard.
+    pub(crate) heard_at: Time,
+    /// The newest round of `leader` that was answered.
+    pub(crate) round_heard: Round,
+    /// When to seek election.
+    pub(crate) election_deadline: Time,
+    /// Reads passed on to `leader`, oldest first.
+    pub(crate) reads: VecDeque<ForwardedRead>,
+}
+
+/// A read that the leader was asked about.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ForwardedRead {
+    pub(crate) id: ReadId,
+    /// Question or answer is taken to be lost after this.
+    pub(crate) give_up_at: Time,
+}
+
+impl Follower {
+    /// A follower that knows no leader.
+    pub(crate) fn of_nobody(election_deadline: Time) -> Self {
+        Self {
+            leader: None,
+            heard_at: Time(0),
+            round_heard: Round(0),
+            election_deadline,
+            reads: VecDeque::new(),
+        }
+    }
+
+    /// A follower of `leader`, which was heard just now.
+    pub(crate) fn of(leader: NodeId, now: Time, election_deadline: Time) -> Self {
+        Self { leader: Some(leader), heard_at: now, ..Self::of_nobody(election_deadline) }
+    }
+
+    /// Refuses the reads whose answer is overdue.
+    pub(crate) fn give_up_reads(&mut self, context: &mut Context<'_>) {
+        while self.reads.front().is_some_and(|read| read.give_up_at <= context.now()) {
+            let read = self.reads.pop_front().expect("the front was just seen");
+            refuse(context, read.id);
+        }
+    }
+
+    /// Refuses all reads: the leader that was asked leads no more, or is gone.
+    pub(crate) fn refuse_reads(self, context: &mut Context<'_>) {
+        for read in self.reads {
+            refuse(context, read.id);
+        }
+    }
+}
+
+fn refuse(context: &mut Context<'_>, id: ReadId) {
+    context.effect(Effect::ReadRefused { id, reason: ReadRefusal::NoLeader });
+}

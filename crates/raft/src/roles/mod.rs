@@ -1,0 +1,126 @@
+//! The roles of Figure 4, each with only the state that it has, and the one
+//! function that changes between them.
+//!
+//! "Rules for Servers" (Figure 2) stand in the file of the role they are for.
+
+mod candidate;
+mod follower;
+mod leader;
+mod pre_candidate;
+mod replicate;
+
+pub(crate) use candidate::Candidate;
+pub(crate) use follower::{Follower, ForwardedRead};
+pub(crate) use leader::Leader;
+pub(crate) use pre_candidate::PreCandidate;
+
+use crate::note::Note;
+use crate::raft::{Context, Raft};
+use crate::types::{Config, Moment, NodeId, Term, Time};
+use core::mem;
+
+/// What a member is, with the state that goes with it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum RoleState {
+    Follower(Follower),
+    PreCandidate(PreCandidate),
+    Candidate(Candidate),
+    Leader(Leader),
+}
+
+impl Raft {
+    /// Takes on another role, or the same one anew. Reads that the old role had
+    /// taken on are refused: nobody is left to confirm them.
+    pub(crate) fn change_role(&mut self, context: &mut Context<'_>, role: RoleState) {
+        match mem::replace(&mut self.role, role) {
+            RoleState::Follower(follower) => follower.refuse_reads(context),
+            RoleState::Leader(leader) => leader.reads.refuse(context),
+            RoleState::PreCandidate(_) | RoleState::Candidate(_) => {}
+        }
+    }
+
+    /// Enters a later term, as a follower that knows no leader yet.
+    pub(crate) fn adopt_term(&mut self, context: &mut Context<'_>, term: Term) {
+        assert!(term > self.hard_state.current_term, "current_term went back");
+        context.note(|| Note::TermAdopted { from: self.hard_state.current_term, to: term });
+        self.hard_state.current_term = term;
+        self.hard_state.voted_for = None;
+        self.outbox.write_hard_state();
+        // Only the current leader's messages and a granted vote put off the
+        // election, not a later term as such.
+        let election_deadline = match &self.role {
+            RoleState::Follower(follower) => follower.election_deadline,
+            _ => self.config.draw_election_deadline(context.moment),
+        };
+        self.change_role(context, RoleState::Follower(Follower::of_nobody(election_deadline)));
+    }
+
+    /// Seeks election: asks first whether it could win, if so configured.
+    pub(crate) fn campaign(&mut self, context: &mut Context<'_>) {
+        if matches!(self.role, RoleState::Leader(_)) || !self.membership.contains(self.config.id) {
+            return;
+        }
+        if self.config.pre_vote {
+            self.start_pre_vote(context);
+        } else {
+            self.start_election(context);
+        }
+    }
+
+    /// Whether this member has heard from a leader within the minimum election
+    /// timeout (a leader hears itself), and so owes nobody else a vote: thesis
+    /// §4.2.3. If it is the leader itself that asks, it leads no more.
+    pub(crate) fn hears_leader_other_than(&self, asker: NodeId, now: Time) -> bool {
+        self.config.check_quorum
+            && match &self.role {
+                RoleState::Follower(follower) => {
+                    follower.leader.is_some_and(|leader| leader != asker)
+                        && now.since(follower.heard_at) < self.config.election_timeout_us
+                }
+                RoleState::Leader(_) => true,
+                RoleState::PreCandidate(_) | RoleState::Candidate(_) => false,
+            }
+    }
+
+    /// The link to `peer` broke; most often because its process ended.
+    pub(crate) fn disconnected(&mut self, context: &mut Context<'_>, peer: NodeId) {
+        match &mut self.role {
+            RoleState::Follower(follower) if follower.leader == Some(peer) => {
+                let mut election_deadline = follower.election_deadline;
+                // Both guards make a false alarm harmless: nobody's term rises
+                // before a quorum has lost its leader too.
+                if self.config.pre_vote && self.config.check_quorum {
+                    let hasty = self.config.draw_hasty_deadline(context.moment);
+                    election_deadline = election_deadline.min(hasty);
+                }
+                context.note(|| Note::LeaderLost { leader: peer });
+                self.change_role(
+                    context,
+                    RoleState::Follower(Follower::of_nobody(election_deadline)),
+                );
+            }
+            RoleState::Leader(leader) => {
+                if let Some(known) = leader.followers.get_mut(&peer) {
+                    known.pause();
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Config {
+    /// When to seek election if nothing is heard from now on: spread at random,
+    /// so that rarely two members do so at once (§5.2).
+    pub(crate) fn draw_election_deadline(&self, moment: Moment) -> Time {
+        let jitter = moment.random % self.election_jitter_us.saturating_add(1);
+        moment.now.after(self.election_timeout_us).after(jitter)
+    }
+
+    /// The same for a member whose leader is known to be gone: long enough for
+    /// one of several to be first, short against the election timeout.
+    fn draw_hasty_deadline(&self, moment: Moment) -> Time {
+        let jitter = moment.random % (self.election_timeout_us / 20 + 1);
+        moment.now.after(self.election_timeout_us / 200).after(jitter)
+    }
+}

@@ -1,0 +1,209 @@
+//! How a leader sends its log (Figure 2, Rules for Leaders), many messages at a
+//! time (thesis §10.2), and what it makes of the answers.
+//!
+//! Heartbeats carry `prev_log` at `next_index - 1`. A follower that missed a
+//! message refuses the next heartbeat, and one whose acknowledgement was lost
+//! acknowledges again: no other timer is needed to mend a loss.
+
+use crate::effect::Effect;
+use crate::input::SnapshotOutcome;
+use crate::message::Message;
+use crate::note::Note;
+use crate::progress::{Delivery, Flow, Permission};
+use crate::raft::{Context, Raft};
+use crate::roles::RoleState;
+use crate::types::{Index, NodeId, Position, Round, Term};
+use alloc::vec::Vec;
+
+impl Raft {
+    /// Sends each follower what is due: a snapshot, entries, or an empty append
+    /// that carries a new round or a new commit index. At most one of them.
+    pub(crate) fn replicate(&mut self, context: &mut Context<'_>) {
+        let Self { role: RoleState::Leader(leader), trail, config, hard_state, .. } = self else {
+            return;
+        };
+        let (term, leader_commit) = (hard_state.current_term, hard_state.commit_index);
+        let (round, last) = (leader.round, trail.last().index);
+        for (&to, known) in &mut leader.followers {
+            if let Flow::Snapshot(delivery) = &mut known.flow
+                && matches!(delivery, Delivery::AwaitAnswerAfter(after) if known.round_heard > *after)
+            {
+                *delivery = Delivery::UnderWay;
+                context.effect(Effect::SendSnapshot { to, term });
+            }
+            // With a snapshot on its way, the log's start is all that is shared.
+            let prev_log = match known.flow {
+                Flow::Snapshot(_) => Position::ZERO,
+                _ => trail
+                    .position_at(known.next_index.previous())
+                    .expect("a follower that needs what is compacted gets a snapshot"),
+            };
+            let free = known.bytes_free(config.inflight_bytes_max, config.inflight_messages_max);
+            let news = known.commit_sent < leader_commit && known.next_index > last;
+            match free {
+                // Rule SL.4: if the log reaches next_index, send from there on.
+                Some(free) if last >= known.next_index => {
+                    known.permission = Permission::Standing;
+                    context.effect(Effect::SendEntries {
+                        to,
+                        term,
+                        prev: prev_log,
+                        last_max: last,
+                        bytes_max: free.min(config.message_bytes_max),
+                        leader_commit,
+                        round,
+                    });
+                }
+                _ if known.round_sent < round || news => {
+                    let runs = Vec::new();
+                    let message = Message::Append { term, prev_log, runs, leader_commit, round };
+                    context.send(to, message);
+                }
+                _ => continue,
+            }
+            known.round_sent = round;
+            known.commit_sent = leader_commit;
+        }
+    }
+
+    /// A follower heard a broadcast of this term.
+    pub(crate) fn on_append_heard(&mut self, from: NodeId, term: Term, round: Round) {
+        if let RoleState::Leader(leader) = &mut self.role
+            && term == self.hard_state.current_term
+        {
+            leader.heard(from, round);
+        }
+    }
+
+    /// A follower's disk holds our log up to `last`.
+    pub(crate) fn on_append_stored(
+        &mut self,
+        context: &mut Context<'_>,
+        from: NodeId,
+        term: Term,
+        last: Index,
+    ) {
+        let Self { role: RoleState::Leader(leader), trail, hard_state, .. } = self else { return };
+        if term != hard_state.current_term || last > trail.last().index {
+            return;
+        }
+        let Some(known) = leader.followers.get_mut(&from) else { return };
+        if matches!(known.flow, Flow::Snapshot(_)) && last >= trail.base().index {
+            known.probe_from(last.next());
+        }
+        known.stored(last);
+        self.advance_commit_index(context);
+    }
+
+    /// A follower does not hold what the append began from.
+    pub(crate) fn on_append_rejected(
+        &mut self,
+        context: &mut Context<'_>,
+        from: NodeId,
+        (term, round): (Term, Round),
+        prev_log: Position,
+        hint: Position,
+    ) {
+        let Self { role: RoleState::Leader(leader), trail, hard_state, .. } = self else { return };
+        if term != hard_state.current_term {
+            return;
+        }
+        leader.heard(from, round);
+        let Some(known) = leader.followers.get_mut(&from) else { return };
+        // What is acknowledged stays so. And a probe is answered once: later
+        // refusals are of messages sent before it.
+        let stale = prev_log.index <= known.match_index
+            || match known.flow {
+                Flow::Probe { .. } => prev_log.index.next() != known.next_index,
+                Flow::Replicate(_) => prev_log.index >= known.next_index,
+                Flow::Snapshot(_) => true,
+            };
+        if stale {
+            return;
+        }
+        // Rule SL.6: if the append fails because the logs disagree, decrement
+        // next_index and retry; by whole terms, as far as the hint allows (§5.3).
+        let below = hint.index.min(prev_log.index.previous());
+        let candidate = trail.last_at_most(hint.term, below).index.max(known.match_index);
+        if below < trail.base().index && known.match_index < trail.base().index {
+            known.need_snapshot(Round(0));
+        } else {
+            known.probe_from(candidate.next());
+        }
+        context.note(|| Note::BackTracked { follower: from, refused: prev_log, hint });
+    }
+
+    /// The host sent entries as permitted.
+    pub(crate) fn sent(&mut self, to: NodeId, term: Term, last: Index, bytes: u64) {
+        let end = self.trail.last().index;
+        let RoleState::Leader(leader) = &mut self.role else { return };
+        if term != self.hard_state.current_term {
+            return;
+        }
+        let Some(known) = leader.followers.get_mut(&to) else { return };
+        let standing = known.permission == Permission::Standing;
+        known.permission = Permission::None;
+        if !standing {
+            return;
+        }
+        assert!((known.next_index..=end).contains(&last), "more was sent than was permitted");
+        match &mut known.flow {
+            Flow::Probe { sent } => *sent = true,
+            Flow::Replicate(window) => {
+                window.add(last, bytes);
+                known.next_index = last.next();
+            }
+            Flow::Snapshot(_) => unreachable!("going over to a snapshot voids the permission"),
+        }
+    }
+
+    /// The host could not: the entries are compacted, or are about to be.
+    pub(crate) fn unreadable(&mut self, to: NodeId, term: Term) {
+        let RoleState::Leader(leader) = &mut self.role else { return };
+        if term != self.hard_state.current_term {
+            return;
+        }
+        let Some(known) = leader.followers.get_mut(&to) else { return };
+        let standing = known.permission == Permission::Standing;
+        known.permission = Permission::None;
+        if standing {
+            known.pause();
+        }
+    }
+
+    /// A snapshot was delivered, or was not.
+    pub(crate) fn snapshot_sent(&mut self, to: NodeId, term: Term, outcome: SnapshotOutcome) {
+        let RoleState::Leader(leader) = &mut self.role else { return };
+        let round = leader.round;
+        let Some(known) = leader.followers.get_mut(&to) else { return };
+        let ordered = known.flow == Flow::Snapshot(Delivery::UnderWay);
+        if term != self.hard_state.current_term || !ordered {
+            return;
+        }
+        match outcome {
+            SnapshotOutcome::Delivered => {
+                // Its acknowledgement is on the way; a heartbeat finds out if
+                // that is lost.
+                known.probe_from(self.trail.base().index.max(known.match_index).next());
+                known.pause();
+            }
+            SnapshotOutcome::Failed => known.need_snapshot(round),
+        }
+    }
+
+    /// The log up to `through` is covered by a snapshot and may go.
+    pub(crate) fn compacted(&mut self, through: Position) {
+        if through.index <= self.trail.base().index {
+            return;
+        }
+        assert!(through.index <= self.last_applied, "a snapshot of what was never applied");
+        self.trail.compact(through);
+        let RoleState::Leader(leader) = &mut self.role else { return };
+        for known in leader.followers.values_mut() {
+            let sending = matches!(known.flow, Flow::Snapshot(_));
+            if !sending && known.next_index.previous() < through.index {
+                known.need_snapshot(leader.round);
+            }
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! InstallSnapshot RPC (Figure 13). Chunks are the host's: it receives them,
+//! makes the snapshot durable beside the log, and then hands over the message.
+//! What remains is one record in which log, membership and term change at once.
+
+use crate::effect::Source;
+use crate::membership::Membership;
+use crate::message::Message;
+use crate::note::Note;
+use crate::outbox::Promise;
+use crate::raft::{Context, Raft};
+use crate::types::{Index, NodeId, Position, Round, Term};
+
+impl Raft {
+    /// Receiver implementation. A later term has been adopted already.
+    pub(crate) fn on_install_snapshot(
+        &mut self,
+        context: &mut Context<'_>,
+        leader: NodeId,
+        term: Term,
+        last: Position,
+        membership: Membership,
+    ) {
+        // Rule IS.1: reply immediately if term < current_term.
+        if term < self.hard_state.current_term {
+            self.reject_append(context, leader, Round(0), last, Position::ZERO);
+            return;
+        }
+        if !self.follow(context, leader) {
+            return;
+        }
+        // Rules of the host: IS.2 and IS.3 (write chunks at their offsets), IS.4
+        // (ask for more until done), IS.5 (keep the newest snapshot only).
+        let commit_index = self.hard_state.commit_index;
+        if last.index <= commit_index {
+            // Nothing to learn. Going back to it would lose what came since.
+            context.note(|| Note::SnapshotCovered { last, commit_index });
+            self.promise_stored(leader, commit_index);
+            return;
+        }
+        let discarded_from = if self.trail.contains(last) {
+            // Rule IS.6: if the log holds the snapshot's last entry, retain what
+            // follows it.
+            self.trail.compact(last);
+            None
+        } else {
+            // Rule IS.7: discard the entire log.
+            let first = self.trail.first_index();
+            let discarded_from = (!self.trail.is_empty()).then_some(first);
+            self.trail.reset(last);
+            discarded_from
+        };
+        context.note(|| Note::SnapshotInstalled { last, retained: discarded_from.is_none() });
+        let source = Source::Snapshot { last, membership: membership.clone() };
+        self.outbox.write_snapshot(source, discarded_from, commit_index);
+        self.membership = membership;
+        self.commit_through(context, last.index);
+        // Rule IS.8: reset the state machine with the snapshot's contents, once
+        // the log that begins behind it is durable.
+        self.outbox.promise(term, Promise::Restore { snapshot: last });
+        self.last_applied = last.index;
+        self.promise_stored(leader, last.index);
+    }
+
+    fn promise_stored(&mut self, leader: NodeId, last: Index) {
+        let term = self.hard_state.current_term;
+        let message = Message::AppendStored { term, last };
+        self.outbox.promise(term, Promise::Message { to: leader, message });
+    }
+}

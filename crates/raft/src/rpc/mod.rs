@@ -1,0 +1,155 @@
+//! Messages: which box of Figure 2 or 13 each belongs to, and what is true of
+//! all of them.
+
+mod append_entries;
+mod install_snapshot;
+mod pre_vote;
+pub(crate) mod read_index;
+mod request_vote;
+
+use crate::message::Message;
+use crate::note::Note;
+use crate::raft::{Context, Raft};
+use crate::roles::{Follower, RoleState};
+use crate::trail::Run;
+use crate::types::{Index, NodeId, Position, Term};
+
+impl Raft {
+    /// A message arrived.
+    pub(crate) fn receive(&mut self, context: &mut Context<'_>, from: NodeId, message: Message) {
+        if from == self.config.id || !is_well_formed(&message) {
+            context.note(|| Note::Malformed { from });
+            return;
+        }
+        // Neither the vote nor the term of somebody who asks for votes while a
+        // leader is heard: a member that was cut off disturbs nobody (§4.2.3 of
+        // the thesis).
+        let asks_for_vote =
+            matches!(message, Message::RequestVote { .. } | Message::PreVote { .. });
+        if asks_for_vote && self.hears_leader_other_than(from, context.now()) {
+            self.refuse_vote_for_leader(context, from, &message);
+            return;
+        }
+        // Rule SA.2: a request or response of a later term makes a follower in
+        // that term of anybody.
+        if let Some(term) = term_claimed(&message)
+            && term > self.hard_state.current_term
+        {
+            self.adopt_term(context, term);
+        }
+        match message {
+            Message::PreVote { term, last_log } => self.on_pre_vote(context, from, term, last_log),
+            Message::PreVoteReply { term, granted } => {
+                self.on_pre_vote_reply(context, from, term, granted);
+            }
+            Message::RequestVote { term, last_log } => {
+                self.on_request_vote(context, from, term, last_log);
+            }
+            Message::VoteReply { term, vote_granted } => {
+                self.on_vote_reply(context, from, term, vote_granted);
+            }
+            Message::Append { term, prev_log, runs, leader_commit, round } => {
+                self.on_append(context, from, (term, round), prev_log, &runs, leader_commit);
+            }
+            Message::AppendHeard { term, round } => self.on_append_heard(from, term, round),
+            Message::AppendStored { term, last } => {
+                self.on_append_stored(context, from, term, last);
+            }
+            Message::AppendRejected { term, round, prev_log, hint } => {
+                self.on_append_rejected(context, from, (term, round), prev_log, hint);
+            }
+            Message::InstallSnapshot { term, last, membership } => {
+                self.on_install_snapshot(context, from, term, last, membership);
+            }
+            Message::Read { id } => self.on_read(context, from, id),
+            Message::ReadReply { id, index } => self.on_read_reply(context, id, index),
+        }
+    }
+
+    /// `from` leads the current term: follow it. Says no if this term is known
+    /// to have another leader, which only a broken peer can claim.
+    fn follow(&mut self, context: &mut Context<'_>, from: NodeId) -> bool {
+        let election_deadline = self.config.draw_election_deadline(context.moment);
+        match &mut self.role {
+            RoleState::Follower(follower) if follower.leader == Some(from) => {
+                follower.heard_at = context.now();
+                follower.election_deadline = election_deadline;
+                true
+            }
+            RoleState::Follower(Follower { leader: Some(_), .. }) | RoleState::Leader(_) => {
+                context.note(|| Note::SecondLeader { term: self.hard_state.current_term, from });
+                false
+            }
+            // Rule SC.6: an AppendEntries from the new leader ends a candidacy.
+            RoleState::Follower(_) | RoleState::PreCandidate(_) | RoleState::Candidate(_) => {
+                context
+                    .note(|| Note::Following { leader: from, term: self.hard_state.current_term });
+                let follower = Follower::of(from, context.now(), election_deadline);
+                self.change_role(context, RoleState::Follower(follower));
+                true
+            }
+        }
+    }
+}
+
+/// The term that the sender of this message claims to be in. A pre-vote is
+/// about a term that nobody is in yet.
+fn term_claimed(message: &Message) -> Option<Term> {
+    match *message {
+        Message::RequestVote { term, .. }
+        | Message::VoteReply { term, .. }
+        | Message::Append { term, .. }
+        | Message::AppendHeard { term, .. }
+        | Message::AppendStored { term, .. }
+        | Message::AppendRejected { term, .. }
+        | Message::InstallSnapshot { term, .. }
+        | Message::PreVoteReply { term, granted: false } => Some(term),
+        Message::PreVote { .. }
+        | Message::PreVoteReply { granted: true, .. }
+        | Message::Read { .. }
+        | Message::ReadReply { .. } => None,
+    }
+}
+
+/// No honest cluster gets this far, and arithmetic stays safe below it.
+const PLAUSIBLE_MAX: u64 = 1 << 62;
+
+/// Whether a member of the same make could have said this, at any time. Peers
+/// are authenticated but not believed.
+fn is_well_formed(message: &Message) -> bool {
+    let position = |at: &Position| at.term.0 < PLAUSIBLE_MAX && at.index.0 < PLAUSIBLE_MAX;
+    let term = |term: &Term| term.0 < PLAUSIBLE_MAX;
+    match message {
+        Message::PreVote { term: claimed, last_log }
+        | Message::RequestVote { term: claimed, last_log } => {
+            term(claimed) && position(last_log) && last_log.term < *claimed
+        }
+        Message::PreVoteReply { term: claimed, .. }
+        | Message::VoteReply { term: claimed, .. }
+        | Message::AppendHeard { term: claimed, .. }
+        | Message::AppendStored { term: claimed, .. } => term(claimed),
+        Message::AppendRejected { term: claimed, prev_log, hint, .. } => {
+            term(claimed) && position(prev_log) && position(hint)
+        }
+        Message::Append { term: claimed, prev_log, runs, .. } => {
+            term(claimed) && position(prev_log) && follow_on(*prev_log, runs, *claimed)
+        }
+        Message::InstallSnapshot { term: claimed, last, .. } => {
+            term(claimed) && position(last) && last.term <= *claimed
+        }
+        Message::Read { .. } | Message::ReadReply { .. } => true,
+    }
+}
+
+/// Whether `runs` could follow `prev` in a log whose owner is in `term`.
+fn follow_on(prev: Position, runs: &[Run], term: Term) -> bool {
+    let mut last = prev;
+    for run in runs {
+        let fits = run.first == last.index.next() && run.first <= run.last;
+        if !fits || run.term < last.term || run.last >= Index(PLAUSIBLE_MAX) {
+            return false;
+        }
+        last = Position { term: run.term, index: run.last };
+    }
+    last.term <= term
+}

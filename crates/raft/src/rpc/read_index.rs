@@ -1,0 +1,141 @@
+//! ReadIndex, beyond Figure 2: thesis §6.4. A linearizable read without a log
+//! entry: note the commit index, make sure that this member still led after the
+//! read arrived, and serve it once that index is applied.
+//!
+//! One round confirms every read that arrived before it was opened. Those that
+//! arrive while it is under way share the next one.
+
+use crate::effect::{Effect, ReadRefusal};
+use crate::message::Message;
+use crate::raft::{Context, Raft};
+use crate::roles::{ForwardedRead, RoleState};
+use crate::types::{Index, NodeId, ReadId, Round};
+use alloc::vec::Vec;
+use core::mem;
+
+/// Reads that a leader has taken on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct ReadQueue {
+    /// Those that wait for the round under way.
+    confirming: Option<Batch>,
+    /// Those that arrived since.
+    waiting: Vec<Read>,
+}
+
+/// Reads that one round confirms.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Batch {
+    round: Round,
+    /// The commit index when the round was opened.
+    read_index: Index,
+    reads: Vec<Read>,
+}
+
+/// One read, and who asked: a follower, or the host.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Read {
+    id: ReadId,
+    asker: Option<NodeId>,
+}
+
+impl Read {
+    fn ready(self, context: &mut Context<'_>, index: Index) {
+        let Self { id, asker } = self;
+        match asker {
+            Some(to) => context.send(to, Message::ReadReply { id, index: Some(index) }),
+            None => context.effect(Effect::ReadReady { id, index }),
+        }
+    }
+
+    fn refused(self, context: &mut Context<'_>) {
+        let Self { id, asker } = self;
+        let reason = ReadRefusal::LeadershipLost;
+        match asker {
+            Some(to) => context.send(to, Message::ReadReply { id, index: None }),
+            None => context.effect(Effect::ReadRefused { id, reason }),
+        }
+    }
+}
+
+impl ReadQueue {
+    /// Refuses all of them: this member leads no more.
+    pub(crate) fn refuse(self, context: &mut Context<'_>) {
+        let confirming = self.confirming.into_iter().flat_map(|batch| batch.reads);
+        for read in confirming.chain(self.waiting) {
+            read.refused(context);
+        }
+    }
+}
+
+impl Raft {
+    /// The host wants to read.
+    pub(crate) fn read(&mut self, context: &mut Context<'_>, id: ReadId) {
+        match &mut self.role {
+            RoleState::Leader(leader) => leader.reads.waiting.push(Read { id, asker: None }),
+            RoleState::Follower(follower) if follower.leader.is_some() => {
+                let give_up_at = context.now().after(self.config.election_timeout_us);
+                follower.reads.push_back(ForwardedRead { id, give_up_at });
+                let leader = follower.leader.expect("it was just seen");
+                context.send(leader, Message::Read { id });
+            }
+            _ => {
+                let reason = ReadRefusal::NoLeader;
+                context.effect(Effect::ReadRefused { id, reason });
+            }
+        }
+    }
+
+    /// A follower asks.
+    pub(crate) fn on_read(&mut self, context: &mut Context<'_>, from: NodeId, id: ReadId) {
+        match &mut self.role {
+            RoleState::Leader(leader) => leader.reads.waiting.push(Read { id, asker: Some(from) }),
+            _ => context.send(from, Message::ReadReply { id, index: None }),
+        }
+    }
+
+    /// The leader answers. An answer to a question that was given up is dropped.
+    pub(crate) fn on_read_reply(
+        &mut self,
+        context: &mut Context<'_>,
+        id: ReadId,
+        index: Option<Index>,
+    ) {
+        let RoleState::Follower(follower) = &mut self.role else { return };
+        let Some(at) = follower.reads.iter().position(|read| read.id == id) else { return };
+        follower.reads.remove(at);
+        match index {
+            Some(index) => context.effect(Effect::ReadReady { id, index }),
+            None => context.effect(Effect::ReadRefused { id, reason: ReadRefusal::NoLeader }),
+        }
+    }
+
+    /// Answers what is confirmed, and opens the next round if reads wait for one.
+    pub(crate) fn serve_reads(&mut self, context: &mut Context<'_>) {
+        let RoleState::Leader(leader) = &mut self.role else { return };
+        // Before an entry of its own term is committed, a leader may not know
+        // of all that was committed before it (§8).
+        let commit_index = self.hard_state.commit_index;
+        if commit_index < leader.term_start {
+            return;
+        }
+        loop {
+            if leader.reads.confirming.is_none() && !leader.reads.waiting.is_empty() {
+                let reads = mem::take(&mut leader.reads.waiting);
+                let round = leader.open_round();
+                leader.reads.confirming = Some(Batch { round, read_index: commit_index, reads });
+            }
+            let confirmed = leader.reads.confirming.take_if(|batch| {
+                self.membership.is_quorum(|id| {
+                    // Nobody is asked whether this member is still its own leader.
+                    let known = leader.followers.get(&id);
+                    id == self.config.id
+                        || known.is_some_and(|known| known.round_heard >= batch.round)
+                })
+            });
+            let Some(batch) = confirmed else { return };
+            for read in batch.reads {
+                read.ready(context, batch.read_index);
+            }
+        }
+    }
+}
