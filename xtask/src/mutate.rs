@@ -20,8 +20,10 @@ pub(crate) const TABLE: &str = "xtask/mutations.toml";
 const COPIED: [&str; 5] =
     ["crates/raft", "crates/codec", "crates/machine", "crates/log", "crates/node"];
 
-/// How far below its citation a mutation may stand, in lines.
-const NEAR_LINES: usize = 30;
+/// How far from its citation a mutation may stand, in lines: right above, where
+/// the condition is, or below.
+const ABOVE_LINES: usize = 2;
+const BELOW_LINES: usize = 30;
 
 /// How long one test may run: an alteration that makes it hang is no proof.
 const TEST_SECONDS_MAX: u64 = 180;
@@ -76,7 +78,7 @@ impl Mutation {
             [] => Some(format!("{TABLE}: {rule}: {} no longer has the text to alter", self.file)),
             [at] => {
                 let line = text[..at].matches('\n').count();
-                let near = line >= cited.line && line <= cited.line + NEAR_LINES;
+                let near = line + ABOVE_LINES >= cited.line && line <= cited.line + BELOW_LINES;
                 (!near).then(|| {
                     format!(
                         "{TABLE}: {rule}: alters line {} but is cited at {cited}: the citation \
@@ -312,20 +314,21 @@ mod tests {
             replace: replace.to_owned(),
             what: String::new(),
         };
-        let text = "x < y\n// Rule AE.1: so\na < b\nc\nc\n".to_owned() + &"\n".repeat(40) + "far";
-        let cited = Place::at("a.rs", 1);
+        let text =
+            "x < y\n\n\n// Rule AE.1: so\na < b\nc\nc\n".to_owned() + &"\n".repeat(40) + "far";
+        let cited = Place::at("a.rs", 3);
         assert_eq!(mutation("a < b", "a > b").misfit(&cited, &text), None);
         for (find, replace, says) in [
             ("a < b", "a < b", "changes nothing"),
             ("gone", "", "no longer has"),
             ("c", "", "is not unique"),
             ("x < y", "x > y", "alters line 1"),
-            ("far", "", "alters line 46"),
+            ("far", "", "alters line 48"),
         ] {
             let misfit = mutation(find, replace).misfit(&cited, &text).unwrap();
             assert!(misfit.contains(says), "{misfit}");
         }
-        let elsewhere = Place::at("b.rs", 1);
+        let elsewhere = Place::at("b.rs", 3);
         assert!(mutation("a < b", "").misfit(&elsewhere, &text).unwrap().contains("cited in b.rs"));
     }
 
