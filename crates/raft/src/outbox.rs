@@ -138,6 +138,8 @@ impl Outbox {
     #[must_use]
     pub(crate) fn hold_promises(&mut self) -> Vec<Waiting> {
         assert!(self.draft.is_none(), "promises are held before their record has a ticket");
+        // Rule ST.1: update term, vote and log on stable storage before
+        // responding to RPCs.
         match self.pending.back_mut() {
             Some(newest) => {
                 newest.waiting.append(&mut self.made);

@@ -157,8 +157,7 @@ impl Raft {
         if let Some(persist) = self.outbox.seal(self.hard_state, self.trail.last().index) {
             context.effect(Effect::Persist(persist));
         }
-        // Rule ST.1: what rests on term, vote or log is said only once they are
-        // on stable storage; what rests on nothing in flight is said now.
+        // What rests on nothing in flight is said now.
         for Waiting { term, promise } in self.outbox.hold_promises() {
             self.keep(context, term, promise);
         }

@@ -37,6 +37,7 @@ impl Raft {
         {
             self.adopt_term(context, term);
         }
+        // Rule SF.1: respond to RPCs from candidates and leaders.
         match message {
             Message::PreVote { term, last_log } => self.on_pre_vote(context, from, term, last_log),
             Message::PreVoteReply { term, granted } => {
