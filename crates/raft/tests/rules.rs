@@ -183,11 +183,18 @@ fn sa_1_what_is_committed_is_applied() {
 
 #[test]
 fn sa_2_a_later_term_makes_a_follower_of_anybody() {
-    let answer = Message::AppendHeard { term: Term(9), round: Round(1) };
-    for message in [request(9, at(0, 0)), refused(9), append(9, at(0, 0), &[], 0), answer] {
+    for number in 0..4 {
         for mut me in [follower(1, &[]), candidate(1, &[]), leader(1, &[])] {
-            me.hear(CAROL, message.clone());
-            assert_eq!((me.raft.role(), me.raft.term()), (Role::Follower, Term(9)));
+            let later = me.raft.term().next();
+            let answer = Message::AppendHeard { term: later, round: Round(1) };
+            let said = [
+                request(later.0, at(0, 0)),
+                refused(later.0),
+                append(later.0, at(0, 0), &[], 0),
+                answer,
+            ];
+            me.hear(CAROL, said[number].clone());
+            assert_eq!((me.raft.role(), me.raft.term()), (Role::Follower, later));
         }
     }
 }
@@ -235,6 +242,11 @@ fn sc_2_a_candidate_votes_for_itself() {
     let effects = me.step(Input::Campaign);
     assert_eq!(record(&effects).unwrap().hard_state.voted_for, Some(ME));
     assert_eq!(sent(&me.hear(CAROL, request(5, at(4, 9)))), [(CAROL, refused(5))]);
+    // It counts, once it is durable.
+    me.hear(BOB, granted(5));
+    assert_eq!(me.raft.role(), Role::Candidate);
+    me.sync();
+    assert_eq!(me.raft.role(), Role::Leader);
 }
 
 #[test]
