@@ -112,12 +112,12 @@ pub(crate) fn run(workspace: &Workspace, only: &[&str]) -> Result<Findings, Fail
         return Err(format!("there is no rule {id}").into());
     }
     let copy = Copy::new(workspace)?;
-    println!("{:8} {:58} {:10} altered", "rule", "test", "unaltered");
+    println!("{:6} {:62} {:10} altered", "rule", "test", "unaltered");
     let (mut caught, mut tried) = (0, 0);
     for rule in paper.rules.iter().filter(|it| only.is_empty() || only.contains(&it.id.as_str())) {
         let Some(test) = NamedTest::of(&paper, rule) else { continue };
         let unaltered = copy.test(&test)?;
-        let mut row = format!("{:8} {:58} {:10}", rule.id, rule.test, unaltered.word());
+        let mut row = format!("{:6} {:62} {:10}", rule.id, rule.test, unaltered.word());
         if unaltered != Verdict::Passed {
             findings.push(format!("rule {}: unaltered, `{}` must pass", rule.id, rule.test));
         }
@@ -125,7 +125,8 @@ pub(crate) fn run(workspace: &Workspace, only: &[&str]) -> Result<Findings, Fail
             let started = Instant::now();
             let verdict = copy.altered(mutation, || copy.test(&test))?;
             let seconds = started.elapsed().as_secs_f32();
-            let _ = write!(row, " {} ({seconds:.0} s): {}", verdict.word(), mutation.what);
+            let first = if row.ends_with(')') { ';' } else { ' ' };
+            let _ = write!(row, "{first} {}: {} ({seconds:.1} s)", verdict.word(), mutation.what);
             tried += 1;
             match verdict {
                 Verdict::Failed => caught += 1,
@@ -230,6 +231,8 @@ impl Copy {
             .args(&test.target)
             .current_dir(&self.root)
             .env("CARGO_TARGET_DIR", &self.target)
+            // What an alteration leaves unused is not news.
+            .env("RUSTFLAGS", "-Awarnings")
             .stderr(Stdio::inherit())
             .output()?;
         if !built.status.success() {
