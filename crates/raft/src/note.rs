@@ -171,7 +171,7 @@ pub enum VoteRefusal {
     },
     /// A leader was heard within the minimum election timeout.
     LeaderHeard {
-        /// Which.
+        /// Which; `None` if it is this member itself.
         leader: Option<NodeId>,
     },
 }
@@ -210,28 +210,30 @@ impl fmt::Display for Note {
                 write!(f, "could I win term {term} with a log up to {last_log}?")
             }
             Self::PreVoteGranted { candidate, term } => {
-                write!(f, "{candidate} could have my vote in term {term}")
+                write!(f, "member {candidate} could have my vote in term {term}")
             }
             Self::PreVoteRefused { candidate, reason } => {
-                write!(f, "{reason} -> {candidate} could not have my vote")
+                write!(f, "{reason} -> member {candidate} could not have my vote")
             }
             Self::ElectionStarted { term, last_log } => {
                 write!(f, "seek votes for term {term} with a log up to {last_log}")
             }
             Self::VoteGranted { candidate, term } => {
-                write!(f, "vote for {candidate} in term {term}")
+                write!(f, "vote for member {candidate} in term {term}")
             }
             Self::VoteRefused { candidate, reason } => {
-                write!(f, "{reason} -> no vote for {candidate}")
+                write!(f, "{reason} -> no vote for member {candidate}")
             }
             Self::Elected { term } => write!(f, "a quorum voted for me -> lead term {term}"),
-            Self::Following { leader, term } => write!(f, "{leader} leads term {term}"),
-            Self::LeaderLost { leader } => write!(f, "the link to leader {leader} broke"),
+            Self::Following { leader, term } => write!(f, "member {leader} leads term {term}"),
+            Self::LeaderLost { leader } => {
+                write!(f, "the link to member {leader}, the leader, broke")
+            }
             Self::QuorumLost { term } => {
                 write!(f, "no quorum answers -> no longer lead term {term}")
             }
             Self::StaleLeader { from, theirs, mine } => {
-                write!(f, "{from} leads term {theirs}, but this is term {mine} -> reject")
+                write!(f, "member {from} leads term {theirs}, but this is term {mine} -> reject")
             }
             Self::AppendRejected { prev_log, hint, .. } => {
                 write!(f, "no {prev_log} in my log -> reject, try {hint}")
@@ -240,7 +242,7 @@ impl fmt::Display for Note {
                 write!(f, "conflict with the leader -> cut {from} to {}", last.index)
             }
             Self::BackTracked { follower, refused, hint } => {
-                write!(f, "{follower} has no {refused} -> go back, at most to {hint}")
+                write!(f, "member {follower} has no {refused} -> go back, at most to {hint}")
             }
             Self::Committed { through } => write!(f, "committed up to {through}"),
             Self::SnapshotInstalled { last, retained: true } => {
@@ -253,9 +255,9 @@ impl fmt::Display for Note {
                 write!(f, "snapshot up to {last}, but {commit_index} is committed here -> ignore")
             }
             Self::SecondLeader { term, from } => {
-                write!(f, "{from} claims to lead term {term}, which has a leader -> ignore")
+                write!(f, "member {from} claims to lead term {term}, which has a leader -> ignore")
             }
-            Self::Malformed { from } => write!(f, "malformed message from {from} -> ignore"),
+            Self::Malformed { from } => write!(f, "malformed message from member {from} -> ignore"),
         }
     }
 }
@@ -264,12 +266,12 @@ impl fmt::Display for VoteRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::StaleTerm { theirs } => write!(f, "term {theirs} has passed"),
-            Self::VoteTaken { by } => write!(f, "I voted for {by} in this term"),
+            Self::VoteTaken { by } => write!(f, "I voted for member {by} in this term"),
             Self::LogBehind { mine, theirs } => {
                 write!(f, "my log reaches {mine}, theirs only {theirs}")
             }
-            Self::LeaderHeard { leader: Some(leader) } => write!(f, "I hear leader {leader}"),
-            Self::LeaderHeard { leader: None } => write!(f, "I hear a leader"),
+            Self::LeaderHeard { leader: Some(leader) } => write!(f, "I hear member {leader} lead"),
+            Self::LeaderHeard { leader: None } => write!(f, "I lead"),
         }
     }
 }

@@ -242,6 +242,11 @@ fn sc_2_a_candidate_votes_for_itself() {
     let effects = me.step(Input::Campaign);
     assert_eq!(record(&effects).unwrap().hard_state.voted_for, Some(ME));
     assert_eq!(sent(&me.hear(CAROL, request(5, at(4, 9)))), [(CAROL, refused(5))]);
+    // That vote counts, once it is durable.
+    me.hear(BOB, granted(5));
+    assert_eq!(me.raft.role(), Role::Candidate);
+    me.sync();
+    assert_eq!(me.raft.role(), Role::Leader);
     // It counts, once it is durable.
     me.hear(BOB, granted(5));
     assert_eq!(me.raft.role(), Role::Candidate);

@@ -73,7 +73,8 @@ impl Raft {
         candidate: NodeId,
         asked: &Message,
     ) {
-        let reason = VoteRefusal::LeaderHeard { leader: self.leader() };
+        let leader = self.leader().filter(|&leader| leader != self.config.id);
+        let reason = VoteRefusal::LeaderHeard { leader };
         if matches!(asked, Message::PreVote { .. }) {
             self.refuse_pre_vote(context, candidate, reason);
         } else {

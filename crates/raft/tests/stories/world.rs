@@ -1,0 +1,403 @@
+//! The world of the stories: members, links between them, a clock and disks, all
+//! of which move only when the story says so.
+//!
+//! | words | what happens |
+//! |---|---|
+//! | `members 3` | three members, S1 to S3, with empty disks |
+//! | `members 3 no-pre-vote no-check-quorum small` | the same, otherwise configured; `small`: an entry a message |
+//! | `log S1 term 6: 1 1 4` | S1 starts over with this term and these entries |
+//! | `campaign S1` | S1 seeks election |
+//! | `timeout S1` | time goes on to S1's deadline, and S1 wakes |
+//! | `beat S1` | 100 ms pass, and S1 wakes: a leader's heartbeat |
+//! | `sleep 500` | milliseconds pass |
+//! | `propose S1 2` | a client brings two entries |
+//! | `read S1` | a client wants to read |
+//! | `sync S1`, `sync S1 one` | its writes (the oldest one) become durable |
+//! | `slow S1`, `fast S1` | from now on `run` does not (does) sync S1 |
+//! | `deliver S1 S2`, `deliver S1 S2 one` | what S1 sent to S2 arrives |
+//! | `drop S1 S2`, `drop S1 S2 one` | what S1 sent to S2 is lost |
+//! | `repeat S1 S2` | the oldest message from S1 to S2 arrives, and stays |
+//! | `cut S1`, `cut S1 S2` | from now on messages from and to S1 (between both) are lost |
+//! | `heal` | no more of that |
+//! | `live 1500` | milliseconds pass, and everything goes its way |
+//! | `run` | everything is delivered and synced until nothing happens |
+//! | `break S1 S2` | S1 learns that its link to S2 broke |
+//! | `crash S1`, `restart S1` | what is not durable is lost |
+//! | `compact S1 5` | a snapshot of S1 covers entries up to 5 |
+//! | `show` | terms, roles, logs |
+//! | `quietly …` | the same, without telling |
+
+use crate::narrate;
+use driftless_raft::{
+    Config, Effect, Effects, HardState, Index, Input, Membership, Message, Moment, NodeId, Persist,
+    Raft, ReadId, Restored, Role, Run, SnapshotOutcome, Source, Term, Ticket, Time, Trail,
+};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+#[derive(Default)]
+pub(crate) struct World {
+    pub(crate) answers: Vec<String>,
+    now: Time,
+    flags: Vec<String>,
+    members: BTreeMap<NodeId, Member>,
+    links: BTreeMap<(NodeId, NodeId), VecDeque<Message>>,
+    cut: BTreeSet<(NodeId, NodeId)>,
+    reads: u64,
+}
+
+struct Member {
+    /// `None` while it is down.
+    raft: Option<Raft>,
+    disk: Restored,
+    writes: VecDeque<Persist>,
+    slow: bool,
+}
+
+impl World {
+    pub(crate) fn tell(&mut self, command: &str) {
+        if let Some(rest) = command.strip_prefix("quietly ") {
+            self.tell(rest);
+            self.answers.clear();
+            return;
+        }
+        if let Some(rest) = command.strip_prefix("log ") {
+            return self.preset(rest);
+        }
+        let words: Vec<&str> = command.split_whitespace().collect();
+        match words[..] {
+            ["members", size, ref flags @ ..] => self.found(size.parse().unwrap(), flags),
+            ["campaign", who] => self.step(id(who), Input::Campaign),
+            ["timeout", who] => {
+                let deadline = self.raft(id(who)).deadline().expect("a deadline");
+                self.now = self.now.max(deadline);
+                self.step(id(who), Input::Wake);
+            }
+            ["beat", who] => {
+                self.now = self.now.after(100_000);
+                self.step(id(who), Input::Wake);
+            }
+            ["sleep", millis] => self.now = self.now.after(1_000 * millis.parse::<u64>().unwrap()),
+            ["propose", who, count] => {
+                self.step(id(who), Input::Propose { count: count.parse().unwrap() });
+            }
+            ["read", who] => {
+                self.reads += 1;
+                self.step(id(who), Input::Read { id: ReadId(self.reads) });
+            }
+            ["sync", who] => while self.sync_one(id(who)) {},
+            ["sync", who, "one"] => assert!(self.sync_one(id(who)), "nothing to sync"),
+            ["slow", who] => self.member(id(who)).slow = true,
+            ["fast", who] => self.member(id(who)).slow = false,
+            ["deliver", from, to] => while self.deliver_one(id(from), id(to)) {},
+            ["deliver", from, to, "one"] => {
+                assert!(self.deliver_one(id(from), id(to)), "nothing to deliver");
+            }
+            ["drop", from, to] => while self.drop_one(id(from), id(to)) {},
+            ["drop", from, to, "one"] => {
+                assert!(self.drop_one(id(from), id(to)), "nothing to drop");
+            }
+            ["repeat", from, to] => {
+                let link = self.links.get_mut(&(id(from), id(to))).expect("a message");
+                let message = link.front().expect("a message").clone();
+                link.push_front(message);
+                self.deliver_one(id(from), id(to));
+            }
+            ["cut", who] => {
+                let others: Vec<NodeId> = self.members.keys().copied().collect();
+                for other in others {
+                    self.cut.extend([(id(who), other), (other, id(who))]);
+                }
+            }
+            ["cut", one, other] => {
+                self.cut.extend([(id(one), id(other)), (id(other), id(one))]);
+            }
+            ["heal"] => self.cut.clear(),
+            ["run"] => self.run(),
+            ["live", millis] => self.live(1_000 * millis.parse::<u64>().unwrap()),
+            ["break", who, peer] => self.step(id(who), Input::Disconnected { peer: id(peer) }),
+            ["crash", who] => self.crash(id(who)),
+            ["restart", who] => self.restart(id(who)),
+            ["compact", who, index] => {
+                let index = Index(index.parse().unwrap());
+                let through = self.raft(id(who)).trail().position_at(index).unwrap();
+                self.member(id(who)).disk.trail.compact(through);
+                self.step(id(who), Input::Compacted { through });
+            }
+            ["show"] => self.show(),
+            _ => panic!("the world does not understand {command:?}"),
+        }
+    }
+
+    fn found(&mut self, size: u64, flags: &[&str]) {
+        let flags = flags.iter().map(ToString::to_string).collect();
+        *self = Self { flags, ..Self::default() };
+        let membership = Membership::of((1..=size).map(NodeId));
+        for id in membership.iter() {
+            let disk = Restored { membership: membership.clone(), ..Restored::default() };
+            let writes = VecDeque::new();
+            self.members.insert(id, Member { raft: None, disk, writes, slow: false });
+            self.start(id);
+        }
+    }
+
+    /// `S1 term 6: 1 1 1 4 4`
+    fn preset(&mut self, words: &str) {
+        let (head, terms) = words.split_once(':').unwrap();
+        let (who, term) = head.split_once(" term ").unwrap();
+        let mut trail = Trail::default();
+        for (term, index) in terms.split_whitespace().zip(1..) {
+            trail.append(Run::new(term.parse().unwrap(), index, index));
+        }
+        let current_term = Term(term.parse().unwrap());
+        let disk = &mut self.member(id(who)).disk;
+        disk.hard_state = HardState { current_term, ..HardState::default() };
+        disk.trail = trail;
+        self.start(id(who));
+    }
+
+    fn start(&mut self, id: NodeId) {
+        let flag = |name: &str| self.flags.iter().any(|flag| flag == name);
+        let mut config = Config::new(id);
+        config.pre_vote = !flag("no-pre-vote");
+        config.check_quorum = !flag("no-check-quorum");
+        if flag("small") {
+            config.message_bytes_max = 1 << 10;
+        }
+        let moment = Moment { now: self.now, random: random(id) };
+        let member = self.member(id);
+        member.raft = Some(Raft::new(config, member.disk.clone(), moment).unwrap());
+    }
+
+    fn restart(&mut self, id: NodeId) {
+        self.start(id);
+        let trail = narrate::log(self.raft(id).trail());
+        let term = self.raft(id).term();
+        self.say(id, &format!("restarts in term {term} with {trail}"));
+        self.step(id, Input::Wake);
+    }
+
+    fn crash(&mut self, id: NodeId) {
+        let member = self.member(id);
+        member.raft = None;
+        let lost = member.writes.len();
+        member.writes.clear();
+        self.say(id, &format!("crashes, {lost} of its writes are lost"));
+    }
+
+    fn run(&mut self) {
+        let everybody: Vec<NodeId> = self.members.keys().copied().collect();
+        loop {
+            let mut quiet = true;
+            for &from in &everybody {
+                for &to in &everybody {
+                    while self.deliver_one(from, to) {
+                        quiet = false;
+                    }
+                }
+                while !self.members[&from].slow && self.sync_one(from) {
+                    quiet = false;
+                }
+            }
+            if quiet {
+                return;
+            }
+        }
+    }
+
+    fn live(&mut self, micros: u64) {
+        let end = self.now.after(micros);
+        loop {
+            self.run();
+            let up =
+                self.members.iter().filter_map(|(&id, member)| Some((id, member.raft.as_ref()?)));
+            let next = up.filter_map(|(id, raft)| Some((raft.deadline()?, id))).min();
+            match next {
+                Some((at, id)) if at <= end => {
+                    self.now = self.now.max(at);
+                    self.step(id, Input::Wake);
+                }
+                _ => break,
+            }
+        }
+        self.now = end;
+    }
+
+    fn sync_one(&mut self, id: NodeId) -> bool {
+        let Some(persist) = self.member(id).writes.pop_front() else { return false };
+        let disk = &mut self.member(id).disk;
+        disk.hard_state = persist.hard_state;
+        if let Some(from) = persist.truncate_from {
+            disk.trail.truncate_from(from);
+        }
+        if let Source::Snapshot { last, membership } = persist.source {
+            if disk.trail.contains(last) {
+                disk.trail.compact(last);
+            } else {
+                disk.trail.reset(last);
+            }
+            disk.membership = membership;
+        }
+        for run in persist.runs {
+            disk.trail.append(run);
+        }
+        let Ticket(ticket) = persist.ticket;
+        self.say(id, &format!("write {ticket} is durable"));
+        self.step(id, Input::Persisted { ticket: persist.ticket });
+        true
+    }
+
+    fn deliver_one(&mut self, from: NodeId, to: NodeId) -> bool {
+        let Some(message) = self.links.get_mut(&(from, to)).and_then(VecDeque::pop_front) else {
+            return false;
+        };
+        if self.members[&to].raft.is_none() {
+            self.lose(from, to, &message);
+            return true;
+        }
+        self.say(to, &format!("<- S{from}  {}", narrate::message(&message)));
+        let delivered = match message {
+            Message::InstallSnapshot { term, .. } => Some(term),
+            _ => None,
+        };
+        self.step(to, Input::Receive { from, message });
+        if let Some(term) = delivered {
+            let outcome = SnapshotOutcome::Delivered;
+            self.step(from, Input::SnapshotSent { to, term, outcome });
+        }
+        true
+    }
+
+    fn drop_one(&mut self, from: NodeId, to: NodeId) -> bool {
+        let Some(message) = self.links.get_mut(&(from, to)).and_then(VecDeque::pop_front) else {
+            return false;
+        };
+        self.lose(from, to, &message);
+        true
+    }
+
+    fn lose(&mut self, from: NodeId, to: NodeId, message: &Message) {
+        self.say(from, &format!("-> S{to}  {} (lost)", narrate::message(message)));
+        if let Message::InstallSnapshot { term, .. } = *message {
+            let outcome = SnapshotOutcome::Failed;
+            self.step(from, Input::SnapshotSent { to, term, outcome });
+        }
+    }
+
+    fn step(&mut self, id: NodeId, input: Input) {
+        let moment = Moment { now: self.now, random: random(id) };
+        let Some(raft) = &mut self.members.get_mut(&id).unwrap().raft else { return };
+        let mut effects = Effects::with_notes();
+        raft.step(moment, input, &mut effects);
+        for note in effects.notes.unwrap() {
+            let text = match note.rule() {
+                Some(rule) => format!("{note} ({rule})"),
+                None => note.to_string(),
+            };
+            self.say(id, &text);
+        }
+        for effect in effects.list {
+            self.carry_out(id, effect);
+        }
+    }
+
+    fn carry_out(&mut self, id: NodeId, effect: Effect) {
+        match effect {
+            Effect::Persist(persist) => {
+                let text = narrate::record(&persist);
+                self.say(id, &format!("writes {}: {text}", persist.ticket));
+                self.member(id).writes.push_back(persist);
+            }
+            Effect::Send { to, message } => self.send(id, to, message),
+            Effect::SendEntries { to, term, prev, last_max, bytes_max, leader_commit, round } => {
+                // An entry is a kilobyte.
+                let last = last_max.min(Index(prev.index.0 + (bytes_max >> 10).max(1)));
+                let runs = self.raft(id).trail().runs_between(prev.index.next(), last);
+                let message = Message::Append { term, prev_log: prev, runs, leader_commit, round };
+                self.send(id, to, message);
+                let bytes = (last.0 - prev.index.0) << 10;
+                self.step(id, Input::Sent { to, term, last, bytes });
+            }
+            Effect::SendSnapshot { to, term } => {
+                let raft = self.raft(id);
+                let (last, membership) = (raft.trail().base(), raft.membership().clone());
+                self.send(id, to, Message::InstallSnapshot { term, last, membership });
+            }
+            Effect::Accept { first, count } => {
+                self.say(id, &format!("accepts {count} from {first} on"));
+            }
+            Effect::Refuse { reason } => self.say(id, &format!("refuses: {reason:?}")),
+            Effect::Apply { through } => self.say(id, &format!("applies up to {through}")),
+            Effect::Restore { snapshot } => {
+                self.say(id, &format!("loads the snapshot up to {snapshot}"));
+            }
+            Effect::ReadReady { id: read, index } => {
+                self.say(id, &format!("read {read} may be served at {index}"));
+            }
+            Effect::ReadRefused { id: read, reason } => {
+                self.say(id, &format!("read {read} is refused: {reason:?}"));
+            }
+            Effect::RoleChanged { role, term, leader } => {
+                let role = match (role, leader) {
+                    (Role::Follower, Some(leader)) => format!("follower of S{leader}"),
+                    (Role::Follower, None) => "follower of nobody".to_owned(),
+                    (Role::PreCandidate, _) => "pre-candidate".to_owned(),
+                    (Role::Candidate, _) => "candidate".to_owned(),
+                    (Role::Leader, _) => "LEADER".to_owned(),
+                };
+                self.say(id, &format!("is {role} in term {term}"));
+            }
+        }
+    }
+
+    fn send(&mut self, from: NodeId, to: NodeId, message: Message) {
+        if self.cut.contains(&(from, to)) {
+            self.lose(from, to, &message);
+        } else {
+            self.say(from, &format!("-> S{to}  {}", narrate::message(&message)));
+            self.links.entry((from, to)).or_default().push_back(message);
+        }
+    }
+
+    fn show(&mut self) {
+        let lines: Vec<_> = self
+            .members
+            .iter()
+            .map(|(&id, member)| {
+                let Some(raft) = &member.raft else { return (id, "down".to_owned()) };
+                let text = format!(
+                    "term {}, {:?}, commit {}, durable {}: {}",
+                    raft.term(),
+                    raft.role(),
+                    raft.commit_index(),
+                    raft.durable_index(),
+                    narrate::log(raft.trail())
+                );
+                (id, text)
+            })
+            .collect();
+        for (id, text) in lines {
+            self.say(id, &text);
+        }
+    }
+
+    fn say(&mut self, id: NodeId, text: &str) {
+        self.answers.push(format!("S{id} {text}"));
+    }
+
+    fn member(&mut self, id: NodeId) -> &mut Member {
+        self.members.get_mut(&id).unwrap()
+    }
+
+    fn raft(&self, id: NodeId) -> &Raft {
+        self.members[&id].raft.as_ref().expect("a member that is up")
+    }
+}
+
+fn id(word: &str) -> NodeId {
+    NodeId(word.strip_prefix('S').expect("a member").parse().unwrap())
+}
+
+/// Spreads the members' timeouts, S1 first.
+fn random(id: NodeId) -> u64 {
+    id.0 * 10_000
+}
