@@ -199,6 +199,8 @@ pub enum PeerFrame {
         last: Position,
         /// The membership as of `last`.
         membership: Membership,
+        /// Whose bytes they are: two members may write one state differently.
+        maker: u64,
         /// Where the piece starts.
         offset: u64,
         /// Whether it is the last.
@@ -311,10 +313,11 @@ impl PeerFrame {
                 }
                 6
             }
-            Self::SnapshotChunk { term, last, membership, offset, done, bytes } => {
+            Self::SnapshotChunk { term, last, membership, maker, offset, done, bytes } => {
                 out.put_u64_le(term.0);
                 put_position(out, *last);
                 put_nodes(out, membership.voters.iter().copied());
+                out.put_u64_le(*maker);
                 out.put_u64_le(*offset);
                 out.put_u8(u8::from(*done));
                 out.put_u32_le(bytes.len() as u32);
@@ -407,6 +410,7 @@ impl PeerFrame {
                 term: Term(reader.u64("the term")?),
                 last: reader.position("the snapshot's last entry")?,
                 membership: Membership::of(reader.nodes("the membership")?),
+                maker: reader.u64("the maker")?,
                 offset: reader.u64("the offset")?,
                 done: reader.bool("the end mark")?,
                 bytes: reader.bytes("the piece")?,

@@ -42,6 +42,7 @@ fn one_of_each() -> Vec<PeerFrame> {
             term: Term(4),
             last,
             membership: membership.clone(),
+            maker: 77,
             offset: 4096,
             done: true,
             bytes: Bytes::from_static(b"piece"),

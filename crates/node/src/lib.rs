@@ -8,10 +8,30 @@
 
 #![forbid(unsafe_code)]
 
+mod apply;
+mod cache;
+mod envelope;
+mod links;
+mod log_port;
+mod machine_port;
+pub mod node;
 pub mod port;
+mod proposals;
+mod reads;
+mod sessions;
+mod snapshot_port;
+mod snapshots;
+mod transfer;
 
 pub use driftless_codec as codec;
 pub use driftless_log as log;
 pub use driftless_machine as machine;
 pub use driftless_raft as raft;
+pub use log_port::run_log_jobs;
+pub use machine_port::{applied_position, apply_inline};
+pub use node::{Node, StartError};
 pub use port::*;
+pub use snapshot_port::SnapshotPort;
+
+#[cfg(test)]
+mod tests;

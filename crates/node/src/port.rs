@@ -6,8 +6,9 @@
 
 use bytes::Bytes;
 use driftless_codec::Entry;
+use driftless_codec::frame::{FrameError, HelloRefusal};
 use driftless_log::{Record, SnapshotMeta};
-use driftless_raft::{Index, NodeId, Position, Role, Term, Ticket, Time};
+use driftless_raft::{GroupId, Index, NodeId, Position, Role, Term, Ticket, Time};
 use std::fmt;
 
 /// One connection, as the world counts them; never reused by a process.
@@ -190,6 +191,8 @@ pub enum Action {
     },
     /// Tell whoever is interested that [`Status`] changed in role, term or leader.
     StatusChanged,
+    /// Something that an operator wants to read in the log.
+    Report(Report),
     /// Stop this node: going on could break a promise, or is pointless.
     Stop(StopReason),
 }
@@ -294,6 +297,8 @@ pub enum SnapshotJob {
         meta: SnapshotMeta,
         /// The node's own state, stored with it.
         sidecar: Bytes,
+        /// Names this member's data directory as the maker of the bytes.
+        maker: u64,
     },
     /// Load the newest snapshot into the machine. Ends in [`SnapshotDone::Loaded`].
     Load {
@@ -313,12 +318,19 @@ pub enum SnapshotJob {
     WriteChunk {
         /// The snapshot it belongs to; a new one starts a new file.
         meta: SnapshotMeta,
+        /// Whose bytes they are; bytes of two makers never go into one file.
+        maker: u64,
         /// From which byte.
         offset: u64,
         /// The piece.
         bytes: Bytes,
         /// Whether it is the last: then the file is made durable.
         done: bool,
+    },
+    /// Remove the snapshots before this one; nothing comes back.
+    RemoveOlder {
+        /// The one that the log builds on now.
+        keep: Position,
     },
 }
 
@@ -365,6 +377,8 @@ pub enum SnapshotDone {
 pub struct SnapshotChunk {
     /// Which snapshot.
     pub meta: SnapshotMeta,
+    /// Whose bytes they are.
+    pub maker: u64,
     /// Where the piece starts.
     pub offset: u64,
     /// The piece.
@@ -389,15 +403,6 @@ pub enum StopReason {
         /// Who said so.
         peer: NodeId,
     },
-    /// A peer belongs to another cluster.
-    AnotherCluster {
-        /// Who.
-        peer: NodeId,
-        /// Its cluster.
-        theirs: u64,
-        /// Ours.
-        ours: u64,
-    },
 }
 
 impl fmt::Display for StopReason {
@@ -414,14 +419,146 @@ impl fmt::Display for StopReason {
             ),
             Self::UnknownIncarnation { peer } => write!(
                 f,
-                "member {peer:?} knows this member with another data directory: this one was lost or replaced, \
+                "member {:x} knows this member with another data directory: this one was lost or replaced, \
                  and voting without its memory could lose acknowledged writes; restore the old data directory, \
-                 or remove this member and add it under a new name"
+                 or remove this member and add it under a new name",
+                peer.0
             ),
-            Self::AnotherCluster { peer, theirs, ours } => write!(
+        }
+    }
+}
+
+/// What an operator wants to know; its text is made for a log line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Report {
+    /// This member can send to `peer` from now on.
+    PeerReached {
+        /// Who.
+        peer: NodeId,
+    },
+    /// The link to or from `peer` broke.
+    PeerLost {
+        /// Who.
+        peer: NodeId,
+    },
+    /// Somebody called and was refused.
+    CallerRefused {
+        /// Who it says it is.
+        caller: NodeId,
+        /// Why.
+        refusal: HelloRefusal,
+    },
+    /// `peer` refused us.
+    RefusedBy {
+        /// Who.
+        peer: NodeId,
+        /// Why.
+        refusal: HelloRefusal,
+    },
+    /// At `peer`'s address another member answers.
+    WrongPeer {
+        /// Whom we meant.
+        peer: NodeId,
+        /// Who answered.
+        answered: NodeId,
+        /// In which cluster.
+        cluster_id: u64,
+    },
+    /// `peer` answers with another data directory than it had.
+    PeerLostItsDisk {
+        /// Who.
+        peer: NodeId,
+    },
+    /// What came over a link is no frame, or none that may come there.
+    BadFrame {
+        /// Who sent it, if that is known.
+        peer: Option<NodeId>,
+        /// What is wrong.
+        error: FrameFault,
+    },
+    /// A snapshot was taken.
+    SnapshotSaved {
+        /// Up to where.
+        last: Position,
+    },
+    /// A leader's snapshot replaced this member's state.
+    SnapshotInstalled {
+        /// Up to where.
+        last: Position,
+    },
+    /// A snapshot could not be taken, sent or received; it is tried again.
+    SnapshotFailed(String),
+}
+
+/// Why a frame was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FrameFault {
+    /// It does not decode.
+    Malformed(FrameError),
+    /// It may not come at this point of a conversation.
+    OutOfTurn,
+    /// It is for a group that this node does not host.
+    WrongGroup(GroupId),
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PeerReached { peer } => write!(f, "reached member {:x}", peer.0),
+            Self::PeerLost { peer } => write!(f, "lost the link with member {:x}", peer.0),
+            Self::CallerRefused { caller, refusal } => {
+                write!(f, "refused a call of member {:x}: ", caller.0)?;
+                f.write_str(match refusal {
+                    HelloRefusal::Cluster => {
+                        "it belongs to another cluster (check its peer addresses and cluster token)"
+                    }
+                    HelloRefusal::NotMe => {
+                        "it means to reach another member (check the peer addresses)"
+                    }
+                    HelloRefusal::NotAMember => "it is no member of this cluster",
+                    HelloRefusal::Incarnation => {
+                        "its data directory is not the one that it had (it was lost or replaced)"
+                    }
+                })
+            }
+            Self::RefusedBy { peer, refusal } => {
+                write!(f, "member {:x} refuses us: ", peer.0)?;
+                f.write_str(match refusal {
+                    HelloRefusal::Cluster => {
+                        "it belongs to another cluster (check the peer addresses and the cluster token)"
+                    }
+                    HelloRefusal::NotMe => "another member answers at its address",
+                    HelloRefusal::NotAMember => "it does not know us as a member of its cluster",
+                    HelloRefusal::Incarnation => "it knows us with another data directory",
+                })
+            }
+            Self::WrongPeer { peer, answered, cluster_id } => write!(
                 f,
-                "member {peer:?} belongs to cluster {theirs:x}, this one to {ours:x}: check the peer addresses and the cluster token"
+                "at the address of member {:x} answers member {:x} of cluster {cluster_id:x}: check the peer addresses",
+                peer.0, answered.0
             ),
+            Self::PeerLostItsDisk { peer } => write!(
+                f,
+                "member {:x} answers with another data directory than it had: it is not talked to",
+                peer.0
+            ),
+            Self::BadFrame { peer, error } => {
+                match peer {
+                    Some(peer) => write!(f, "closing a link with member {:x}: ", peer.0)?,
+                    None => f.write_str("closing a link with a stranger: ")?,
+                }
+                match error {
+                    FrameFault::Malformed(error) => error.fmt(f),
+                    FrameFault::OutOfTurn => f.write_str("a frame came out of turn"),
+                    FrameFault::WrongGroup(group) => {
+                        write!(f, "a frame is for group {group}, which is not hosted here")
+                    }
+                }
+            }
+            Self::SnapshotSaved { last } => write!(f, "took a snapshot up to {last}"),
+            Self::SnapshotInstalled { last } => write!(f, "installed a snapshot up to {last}"),
+            Self::SnapshotFailed(why) => write!(f, "a snapshot failed: {why}"),
         }
     }
 }

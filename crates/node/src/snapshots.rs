@@ -1,0 +1,88 @@
+//! Snapshots: when one is taken, and how one travels (Figure 13, chunk by chunk).
+
+use crate::port::NodeOptions;
+use driftless_log::SnapshotMeta;
+use driftless_raft::{Index, NodeId, Term, Time};
+use std::collections::BTreeMap;
+
+/// A transfer of which nothing is heard for this long has failed.
+const SILENCE_MAX_US: u64 = 5_000_000;
+
+/// A snapshot on its way to a follower: one piece at a time.
+#[derive(Debug)]
+pub(crate) struct Sending {
+    pub(crate) term: Term,
+    pub(crate) heard: Time,
+}
+
+/// Where snapshots stand.
+#[derive(Debug)]
+pub(crate) struct Snapshots {
+    /// The newest durable one.
+    pub(crate) newest: Option<SnapshotMeta>,
+    /// One is being written.
+    pub(crate) saving: bool,
+    /// This one must be loaded into the machine before anything else.
+    pub(crate) to_load: Option<SnapshotMeta>,
+    /// The machine is loading it.
+    pub(crate) loading: bool,
+    pub(crate) sending: BTreeMap<NodeId, Sending>,
+    /// A received piece is being written, for this leader in this term.
+    pub(crate) writing: Option<(NodeId, Term)>,
+    bytes_since: u64,
+    entries_since: u64,
+}
+
+impl Snapshots {
+    pub(crate) fn new(newest: Option<SnapshotMeta>) -> Self {
+        Self {
+            newest,
+            saving: false,
+            to_load: None,
+            loading: false,
+            sending: BTreeMap::new(),
+            writing: None,
+            bytes_since: 0,
+            entries_since: 0,
+        }
+    }
+
+    /// Entries were applied.
+    pub(crate) fn count(&mut self, entries: u64, bytes: u64) {
+        self.entries_since += entries;
+        self.bytes_since += bytes;
+    }
+
+    /// Whether enough was applied since the last one to take another.
+    pub(crate) fn due(&self, options: &NodeOptions) -> bool {
+        !self.saving
+            && self.to_load.is_none()
+            && !self.loading
+            && (self.bytes_since >= options.snapshot_every_bytes
+                || self.entries_since >= options.snapshot_every_entries)
+    }
+
+    pub(crate) fn begin_saving(&mut self) {
+        self.saving = true;
+        self.bytes_since = 0;
+        self.entries_since = 0;
+    }
+
+    /// Whether `index` is already behind the newest durable snapshot.
+    pub(crate) fn covers(&self, index: Index) -> bool {
+        self.newest.as_ref().is_some_and(|newest| newest.last.index >= index)
+    }
+
+    /// Transfers of which nothing was heard for too long.
+    pub(crate) fn silent(&mut self, now: Time) -> Vec<(NodeId, Term)> {
+        let mut silent = Vec::new();
+        self.sending.retain(|to, sending| {
+            let fails = now.since(sending.heard) >= SILENCE_MAX_US;
+            if fails {
+                silent.push((*to, sending.term));
+            }
+            !fails
+        });
+        silent
+    }
+}

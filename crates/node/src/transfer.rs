@@ -1,0 +1,232 @@
+//! Taking, sending and receiving snapshots: the node's part of Figure 13.
+//!
+//! The leader sends one piece at a time and the follower says how much it
+//! holds, so a transfer that broke off goes on where it was. The algorithm
+//! learns of a snapshot only when the whole of it is durable.
+
+use crate::node::Node;
+use crate::port::{Action, LogJob, Report, SnapshotDone, SnapshotJob, StopReason};
+use crate::sessions::Sessions;
+use crate::snapshots::Sending;
+use bytes::Bytes;
+use driftless_codec::PeerFrame;
+use driftless_log::SnapshotMeta;
+use driftless_raft::{Index, Input, Message, Moment, NodeId, Position, SnapshotOutcome, Term};
+
+impl Node {
+    /// The leader orders a snapshot to be sent.
+    pub(crate) fn begin_sending_snapshot(
+        &mut self,
+        moment: Moment,
+        to: NodeId,
+        term: Term,
+        actions: &mut Vec<Action>,
+    ) {
+        if !self.links.reaches(to) || self.snapshots.newest.is_none() {
+            let outcome = SnapshotOutcome::Failed;
+            self.inputs.push_back(Input::SnapshotSent { to, term, outcome });
+            return;
+        }
+        self.snapshots.sending.insert(to, Sending { term, heard: moment.now });
+        self.read_chunk(to, 0, actions);
+    }
+
+    fn read_chunk(&self, to: NodeId, offset: u64, actions: &mut Vec<Action>) {
+        let bytes_max = self.options.snapshot_chunk_bytes;
+        actions.push(Action::Snapshot(SnapshotJob::ReadChunk { to, offset, bytes_max }));
+    }
+
+    pub(crate) fn sending_failed(
+        &mut self,
+        moment: Moment,
+        to: NodeId,
+        term: Term,
+        why: String,
+        actions: &mut Vec<Action>,
+    ) {
+        self.snapshots.sending.remove(&to);
+        actions.push(Action::Report(Report::SnapshotFailed(why)));
+        let outcome = SnapshotOutcome::Failed;
+        self.step(moment, Input::SnapshotSent { to, term, outcome }, actions);
+    }
+
+    /// The follower `from` holds `received` bytes of the snapshot.
+    pub(crate) fn chunk_acknowledged(
+        &mut self,
+        moment: Moment,
+        (from, term): (NodeId, Term),
+        received: u64,
+        done: bool,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(sending) = self.snapshots.sending.get_mut(&from) else { return };
+        let ours = sending.term;
+        sending.heard = moment.now;
+        if term > ours {
+            let why = format!("the follower is in term {term} already");
+            self.sending_failed(moment, from, ours, why, actions);
+        } else if done {
+            self.snapshots.sending.remove(&from);
+            let outcome = SnapshotOutcome::Delivered;
+            self.step(moment, Input::SnapshotSent { to: from, term: ours, outcome }, actions);
+        } else {
+            self.read_chunk(from, received, actions);
+        }
+    }
+
+    /// A piece of the leader's snapshot arrived (Figure 13, receiver).
+    pub(crate) fn chunk_arrived(
+        &mut self,
+        moment: Moment,
+        (from, term): (NodeId, Term),
+        meta: SnapshotMeta,
+        (maker, offset, bytes, done): (u64, u64, Bytes, bool),
+        actions: &mut Vec<Action>,
+    ) {
+        let current_term = self.raft.term();
+        if term < current_term {
+            // Rule IS.1: reply at once if term < current_term.
+            let (last, received) = (meta.last, 0);
+            let ack = PeerFrame::SnapshotAck { term: current_term, last, received, done: false };
+            self.links.send(from, &ack, actions);
+        } else if self.raft.commit_index() >= meta.last.index {
+            // All that it covers is here already; the algorithm says so.
+            self.snapshot_arrived(moment, (from, term), &meta, offset, actions);
+        } else if self.snapshots.writing.is_none() && !self.snapshots.saving {
+            // Rule IS.2: a first piece begins a new file (or goes on with the
+            // one of a transfer that broke off).
+            // Rule IS.3: write the data at the given offset.
+            self.snapshots.writing = Some((from, term));
+            let job = SnapshotJob::WriteChunk { meta, maker, offset, bytes, done };
+            actions.push(Action::Snapshot(job));
+        }
+    }
+
+    /// The whole snapshot is durable here: the algorithm decides what it replaces.
+    fn snapshot_arrived(
+        &mut self,
+        moment: Moment,
+        (from, term): (NodeId, Term),
+        meta: &SnapshotMeta,
+        received: u64,
+        actions: &mut Vec<Action>,
+    ) {
+        let SnapshotMeta { last, membership } = meta.clone();
+        let ack = PeerFrame::SnapshotAck { term, last, received, done: true };
+        self.links.send(from, &ack, actions);
+        let message = Message::InstallSnapshot { term, last, membership };
+        self.step(moment, Input::Receive { from, message }, actions);
+    }
+
+    pub(crate) fn snapshot_done(
+        &mut self,
+        moment: Moment,
+        done: SnapshotDone,
+        actions: &mut Vec<Action>,
+    ) {
+        match done {
+            SnapshotDone::Saved { result } => self.saved(moment, result, actions),
+            SnapshotDone::Loaded { result } => self.loaded(result, actions),
+            SnapshotDone::Chunk { to, result } => {
+                let Some(sending) = self.snapshots.sending.get(&to) else { return };
+                let term = sending.term;
+                match result {
+                    Ok(chunk) => {
+                        let SnapshotMeta { last, membership } = chunk.meta;
+                        let frame = PeerFrame::SnapshotChunk {
+                            term,
+                            last,
+                            membership,
+                            maker: chunk.maker,
+                            offset: chunk.offset,
+                            done: chunk.done,
+                            bytes: chunk.bytes,
+                        };
+                        self.links.send(to, &frame, actions);
+                    }
+                    Err(why) => self.sending_failed(moment, to, term, why, actions),
+                }
+            }
+            SnapshotDone::Written { meta, received, done } => {
+                let Some((from, term)) = self.snapshots.writing.take() else { return };
+                if done {
+                    self.snapshot_arrived(moment, (from, term), &meta, received, actions);
+                } else {
+                    // Rule IS.4: reply and wait for more if this is not the last.
+                    let last = meta.last;
+                    let ack = PeerFrame::SnapshotAck { term, last, received, done: false };
+                    self.links.send(from, &ack, actions);
+                }
+            }
+            SnapshotDone::WriteFailed { error, .. } => {
+                // The leader hears nothing and tries again.
+                self.snapshots.writing = None;
+                actions.push(Action::Report(Report::SnapshotFailed(error)));
+            }
+        }
+    }
+
+    /// A snapshot of our own is durable: the log behind it may go.
+    fn saved(
+        &mut self,
+        moment: Moment,
+        result: Result<SnapshotMeta, String>,
+        actions: &mut Vec<Action>,
+    ) {
+        self.snapshots.saving = false;
+        let meta = match result {
+            Ok(meta) => meta,
+            Err(why) => {
+                actions.push(Action::Report(Report::SnapshotFailed(why)));
+                return;
+            }
+        };
+        if self.snapshots.covers(meta.last.index) {
+            return; // A leader's, newer, was installed meanwhile.
+        }
+        let retained = self.options.retained_entries;
+        let base = self.raft.trail().base();
+        let keep_from = Index(meta.last.index.0.saturating_sub(retained)).max(base.index);
+        let through = self.raft.trail().position_at(keep_from).unwrap_or(base);
+        actions.push(Action::Report(Report::SnapshotSaved { last: meta.last }));
+        self.snapshots.newest = Some(meta.clone());
+        if through > Position::ZERO {
+            actions.push(Action::Log(LogJob::Compact { snapshot: meta, through }));
+            self.step(moment, Input::Compacted { through }, actions);
+        }
+    }
+
+    /// The log builds on the newest snapshot, durably: older ones may go.
+    pub(crate) fn remove_older_snapshots(&self, actions: &mut Vec<Action>) {
+        if let Some(newest) = &self.snapshots.newest {
+            actions.push(Action::Snapshot(SnapshotJob::RemoveOlder { keep: newest.last }));
+        }
+    }
+
+    /// The machine holds a snapshot's state.
+    fn loaded(&mut self, result: Result<Bytes, String>, actions: &mut Vec<Action>) {
+        self.snapshots.loading = false;
+        let Some(meta) = self.snapshots.to_load.take() else { return };
+        let sessions = result.and_then(|sidecar| {
+            Sessions::decode(&sidecar).map_err(|error| format!("its sessions: {error}"))
+        });
+        match sessions {
+            Ok(sessions) => self.sessions = sessions,
+            Err(why) => {
+                actions.push(Action::Stop(StopReason::SnapshotUnusable(why)));
+                return;
+            }
+        }
+        let last = meta.last;
+        self.applier.restored(last);
+        self.cache.mark_applied(last.index);
+        if !self.snapshots.covers(last.index) {
+            self.snapshots.newest = Some(meta);
+        }
+        actions.push(Action::Report(Report::SnapshotInstalled { last }));
+        self.remove_older_snapshots(actions);
+        self.answer_from_sessions(actions);
+        self.serve_reads(actions);
+        self.pump(actions);
+    }
+}
