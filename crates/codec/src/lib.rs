@@ -5,6 +5,7 @@
 
 pub mod entry;
 pub mod frame;
+pub mod record;
 pub mod wire;
 
 pub use bytes::Bytes;

@@ -1,12 +1,13 @@
 //! A record of the durable log as bytes: the unit that stands whole or not at
 //! all after a crash. `docs/log-format.md` draws it.
 //!
-//! A record is a *head* under one checksum and a *body* of payloads, each under
-//! its own. The head names every entry (term, index, kind, length, payload
-//! checksum), so a damaged payload never costs the identity of its entry
-//! (Protocol-Aware Recovery, FAST'18). The checksum of the record before is a
-//! *field* of the head, not the seed of its checksum: what lies beyond a damaged
-//! record can still be verified.
+//! A record is a *head* and a *body* of payloads. The head begins with a part of
+//! fixed length, whose checksum is *the* checksum of the record: it covers the
+//! checksum of the tables that follow, which cover the checksum of each payload.
+//! The tables name every entry (term, index, kind, length), so a damaged payload
+//! never costs the identity of its entry (Protocol-Aware Recovery, FAST'18). The
+//! checksum of the record before is a *field*, not the seed: what lies beyond a
+//! damaged record can still be verified.
 
 use crate::entry::{Entry, EntryKind};
 use driftless_raft::{GroupId, HardState, Index, Membership, NodeId, Position, Run, Term};
@@ -19,7 +20,8 @@ pub const RECORD_BYTES_MAX: usize = 1 << 30;
 pub const MARK_BYTES: usize = HEAD_FIXED;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"DLr1");
-const HEAD_FIXED: usize = 104;
+const HEAD_FIXED: usize = 112;
+const SEQUENCE_MAX: u64 = 1 << 62;
 const SNAPSHOT_FIXED: usize = 24;
 const RUN_BYTES: usize = 16;
 const ENTRY_BYTES: usize = 12;
@@ -39,6 +41,11 @@ impl Salt {
     /// The salt of the directory with this incarnation id.
     pub fn of(incarnation: u64) -> Self {
         Self(crc32c::crc32c(&incarnation.to_le_bytes()))
+    }
+
+    /// The checksum of `bytes` in this directory.
+    pub fn checksum(self, bytes: &[u8]) -> u32 {
+        crc32c::crc32c_append(self.0, bytes)
     }
 }
 
@@ -89,6 +96,11 @@ pub fn encoded_len(content: &Content<'_>) -> usize {
     (head + body).next_multiple_of(RECORD_ALIGNMENT)
 }
 
+/// How much of [`encoded_len`] comes before the payloads.
+pub fn head_len(content: &Content<'_>) -> usize {
+    lengths(content).0
+}
+
 /// Appends the record to `out`, whose length must be a multiple of
 /// [`RECORD_ALIGNMENT`], and returns its checksum: the `previous` of the next.
 ///
@@ -122,7 +134,9 @@ pub fn encode(out: &mut Vec<u8>, salt: Salt, stamp: &Stamp, content: &Content<'_
             put_tables(out, state);
         }
     }
-    let checksum = crc32c::crc32c_append(salt.0, &out[start + 8..start + head_len]);
+    let tables = crc32c::crc32c(&out[start + HEAD_FIXED..start + head_len]);
+    out[start + 104..start + 108].copy_from_slice(&tables.to_le_bytes());
+    let checksum = salt.checksum(&out[start + 8..start + HEAD_FIXED]);
     out[start + 4..start + 8].copy_from_slice(&checksum.to_le_bytes());
     if let Content::State(state) = content {
         for entry in state.entries {
@@ -273,8 +287,8 @@ pub fn may_begin_record(bytes: &[u8], segment: u64) -> bool {
     bytes.len() >= HEAD_FIXED && get_u32(bytes, 0) == MAGIC && get_u64(bytes, 16) == segment
 }
 
-/// The length of the head that may begin here, bounded; what to read before
-/// [`Head::parse`] where the record is not in memory.
+/// The length of the head that may begin here, as it claims: what to read
+/// before [`Head::parse`] where the record is not in memory.
 pub fn head_len_claimed(bytes: &[u8]) -> Option<usize> {
     let head_len = if bytes.len() >= 12 { get_u32(bytes, 8) as usize } else { 0 };
     (HEAD_FIXED..=RECORD_BYTES_MAX).contains(&head_len).then_some(head_len)
@@ -287,17 +301,20 @@ impl<'a> Head<'a> {
         if !may_begin_record(bytes, segment) {
             return Err(HeadError::Absent);
         }
+        let checksum = get_u32(bytes, 4);
+        if salt.checksum(&bytes[8..HEAD_FIXED]) != checksum {
+            return Err(HeadError::Damaged("the checksum of a record's head does not match"));
+        }
         let head_len = get_u32(bytes, 8) as usize;
         let body_len = get_u32(bytes, 12) as usize;
         if head_len < HEAD_FIXED || head_len > bytes.len() {
-            return Err(HeadError::Damaged("the length of its head is impossible"));
+            return Err(HeadError::Damaged("the length of a record's head is impossible"));
         }
-        if head_len + body_len > RECORD_BYTES_MAX {
-            return Err(HeadError::Damaged("its length is above the bound"));
+        if head_len + body_len > RECORD_BYTES_MAX || get_u64(bytes, 24) > SEQUENCE_MAX {
+            return Err(HeadError::Damaged("a record's length or number is above the bound"));
         }
-        let checksum = get_u32(bytes, 4);
-        if crc32c::crc32c_append(salt.0, &bytes[8..head_len]) != checksum {
-            return Err(HeadError::Damaged("the checksum of its head does not match"));
+        if crc32c::crc32c(&bytes[HEAD_FIXED..head_len]) != get_u32(bytes, 104) {
+            return Err(HeadError::Damaged("the checksum of a record's tables does not match"));
         }
         let stamp = Stamp {
             segment,
@@ -308,7 +325,7 @@ impl<'a> Head<'a> {
         let content = match bytes[44] {
             KIND_MARK => HeadContent::Mark { first_segment: get_u64(bytes, 48) },
             KIND_STATE => HeadContent::State(StateHead::parse(&bytes[..head_len], body_len)?),
-            _ => return Err(HeadError::Damaged("its kind is unknown")),
+            _ => return Err(HeadError::Damaged("a record's kind is unknown to this version")),
         };
         Ok(Self { stamp, checksum, head_len, body_len, content })
     }
@@ -419,7 +436,7 @@ impl<'a> StateHead<'a> {
     }
 }
 
-const TABLES: HeadError = HeadError::Damaged("its tables contradict each other");
+const TABLES: HeadError = HeadError::Damaged("a record's tables contradict each other");
 
 fn take<'a>(rest: &mut &'a [u8], count: usize) -> Result<&'a [u8], HeadError> {
     let (taken, left) = rest.split_at_checked(count).ok_or(TABLES)?;

@@ -32,6 +32,15 @@ pub struct Record {
     pub entries: Vec<Entry>,
 }
 
+/// Whom a data directory is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// The cluster.
+    pub cluster_id: u64,
+    /// The member.
+    pub node_id: NodeId,
+}
+
 /// What names a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SnapshotMeta {
@@ -54,4 +63,7 @@ pub struct Recovered {
     pub membership: Membership,
     /// The newest snapshot, if there is one.
     pub snapshot: Option<SnapshotMeta>,
+    /// Entries of `trail` that stand but whose payloads do not verify: never
+    /// to be applied, to be had from a peer.
+    pub damaged: Vec<Position>,
 }

@@ -12,7 +12,8 @@ pub trait Disk: Send + 'static {
     fn open(&self, name: &str) -> io::Result<Self::File>;
     /// Creates a file for reading and writing; `AlreadyExists` if it is there.
     fn create(&self, name: &str) -> io::Result<Self::File>;
-    /// The names in the directory, sorted; `directory` is "" or "snapshots".
+    /// The names of the files in `directory` ("" or "snapshots"), sorted, without
+    /// the directory.
     fn list(&self, directory: &str) -> io::Result<Vec<String>>;
     /// Renames, replacing `to`. Durable only after `sync_directory`.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;

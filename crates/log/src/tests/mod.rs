@@ -1,0 +1,4 @@
+//! Tests of the log, by topic.
+
+mod basics;
+mod failed_sync;
