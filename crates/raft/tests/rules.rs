@@ -247,11 +247,6 @@ fn sc_2_a_candidate_votes_for_itself() {
     assert_eq!(me.raft.role(), Role::Candidate);
     me.sync();
     assert_eq!(me.raft.role(), Role::Leader);
-    // It counts, once it is durable.
-    me.hear(BOB, granted(5));
-    assert_eq!(me.raft.role(), Role::Candidate);
-    me.sync();
-    assert_eq!(me.raft.role(), Role::Leader);
 }
 
 #[test]
