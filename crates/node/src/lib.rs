@@ -10,11 +10,14 @@
 
 mod apply;
 mod cache;
+mod clients;
+mod effects;
 mod envelope;
 mod links;
 mod log_port;
 mod machine_port;
 pub mod node;
+mod peers;
 pub mod port;
 mod proposals;
 mod reads;

@@ -1,0 +1,158 @@
+//! What clients of this member ask, and what becomes of it: proposed here as
+//! leader, forwarded to the leader, confirmed as reads, and answered in time.
+
+use crate::envelope::Envelope;
+use crate::node::{HOUSEKEEPING_US, Node};
+use crate::port::{Action, Answer, ClientRequest, RequestError, RequestToken};
+use bytes::Bytes;
+use driftless_codec::frame::ForwardRefusal;
+use driftless_codec::{EntryKind, PeerFrame};
+use driftless_raft::{Input, Moment, NodeId, Role};
+use std::collections::BTreeMap;
+
+/// Commands in one forwarding frame, about.
+const FORWARD_BYTES_MAX: usize = 1 << 20;
+
+impl Node {
+    pub(crate) fn ask(&mut self, request: ClientRequest, actions: &mut Vec<Action>) {
+        match request {
+            ClientRequest::Propose { token, command, deadline } => {
+                let (bytes, bytes_max) = (command.len(), self.options.command_bytes_max);
+                let taken = if bytes > bytes_max {
+                    Err(RequestError::TooLarge { bytes, bytes_max })
+                } else if self.low_space && self.raft.role() == Role::Leader {
+                    Err(RequestError::DiskFull)
+                } else {
+                    self.proposals.ask(token, command, deadline)
+                };
+                if let Err(error) = taken {
+                    refuse(token, error, actions);
+                }
+            }
+            ClientRequest::Read { token, deadline } => self.reads.ask(token, deadline),
+        }
+    }
+
+    /// As leader: everything that waits becomes one proposal.
+    pub(crate) fn propose(&mut self, moment: Moment, actions: &mut Vec<Action>) {
+        if self.low_space {
+            let answers = self.proposals.refuse_unsent(RequestError::DiskFull);
+            refuse_all(answers, actions);
+            self.refuse_forwarded(ForwardRefusal::DiskFull, actions);
+            return;
+        }
+        if self.cache.unapplied_bytes() > self.options.pending_bytes_max {
+            self.refuse_forwarded(ForwardRefusal::Busy, actions);
+            return;
+        }
+        let mut entries: Vec<(EntryKind, Bytes)> = Vec::new();
+        if let Some(open) = self.proposals.open_session(moment.now) {
+            entries.push((EntryKind::Session, open));
+        }
+        let forwarded = std::mem::take(&mut self.forwarded);
+        entries.extend(forwarded.iter().map(|(_, kind, payload)| (*kind, payload.clone())));
+        let own = self.proposals.take(self.options.pending_bytes_max);
+        let sequences: Vec<u64> = own.iter().map(|(sequence, _)| *sequence).collect();
+        entries.extend(own.into_iter().map(|(_, payload)| (EntryKind::Command, payload)));
+        if entries.is_empty() {
+            return;
+        }
+        let count = entries.len() as u64;
+        self.accepting = entries;
+        self.refused = false;
+        self.step(moment, Input::Propose { count }, actions);
+        if self.refused {
+            self.accepting.clear();
+            self.proposals.put_back(sequences.into_iter());
+            self.forwarded = forwarded;
+            self.refuse_forwarded(ForwardRefusal::NotLeader, actions);
+        }
+    }
+
+    /// As follower: everything that waits goes to the leader.
+    pub(crate) fn forward(&mut self, moment: Moment, leader: NodeId, actions: &mut Vec<Action>) {
+        let paused = self.proposals.paused_until.is_some_and(|until| moment.now < until);
+        if !self.links.reaches(leader) || paused {
+            return;
+        }
+        self.proposals.paused_until = None;
+        if let Some(open) = self.proposals.open_session(moment.now) {
+            let frame = PeerFrame::Forward { entries: vec![(EntryKind::Session, open)] };
+            self.links.send(leader, &frame, actions);
+        }
+        while self.proposals.is_waiting() {
+            let own = self.proposals.take(FORWARD_BYTES_MAX);
+            if own.is_empty() {
+                break;
+            }
+            let entries = own.into_iter().map(|(_, payload)| (EntryKind::Command, payload));
+            self.links.send(leader, &PeerFrame::Forward { entries: entries.collect() }, actions);
+        }
+    }
+
+    /// A follower's commands are not taken; it is told which.
+    pub(crate) fn refuse_forwarded(&mut self, refusal: ForwardRefusal, actions: &mut Vec<Action>) {
+        let mut by_peer: BTreeMap<NodeId, Vec<u64>> = BTreeMap::new();
+        for (peer, kind, payload) in self.forwarded.drain(..) {
+            if kind == EntryKind::Command
+                && let Ok(envelope) = Envelope::decode(&payload)
+            {
+                by_peer.entry(peer).or_default().push(envelope.sequence);
+            }
+        }
+        for (peer, sequences) in by_peer {
+            self.links.send(peer, &PeerFrame::ForwardRefused { refusal, sequences }, actions);
+        }
+    }
+
+    pub(crate) fn forward_refused(
+        &mut self,
+        moment: Moment,
+        refusal: ForwardRefusal,
+        sequences: &[u64],
+        actions: &mut Vec<Action>,
+    ) {
+        let error = match refusal {
+            ForwardRefusal::NotLeader => None,
+            ForwardRefusal::Busy => Some(RequestError::Busy),
+            ForwardRefusal::DiskFull => Some(RequestError::DiskFull),
+        };
+        refuse_all(self.proposals.refused(sequences, error), actions);
+        self.proposals.paused_until = Some(moment.now.after(HOUSEKEEPING_US));
+    }
+
+    pub(crate) fn serve_reads(&mut self, actions: &mut Vec<Action>) {
+        for token in self.reads.ready(self.applier.applied.index) {
+            actions.push(Action::Answer { token, answer: Answer::ReadReady });
+        }
+    }
+
+    pub(crate) fn wake(&mut self, moment: Moment, actions: &mut Vec<Action>) {
+        if self.raft.deadline().is_some_and(|deadline| deadline <= moment.now) {
+            self.step(moment, Input::Wake, actions);
+            self.serve_reads(actions);
+        }
+        if self.housekeeping_at.is_some_and(|at| at <= moment.now) {
+            self.housekeeping_at = None;
+            let no_answer = match self.raft.leader() {
+                Some(_) => RequestError::TimedOut,
+                None => RequestError::NoLeader,
+            };
+            refuse_all(self.proposals.expire(moment.now), actions);
+            refuse_all(self.reads.expire(moment.now, no_answer), actions);
+            for (to, term) in self.snapshots.silent(moment.now) {
+                self.sending_failed(moment, to, term, "the follower fell silent".into(), actions);
+            }
+        }
+    }
+}
+
+pub(crate) fn refuse(token: RequestToken, error: RequestError, actions: &mut Vec<Action>) {
+    actions.push(Action::Answer { token, answer: Answer::Refused(error) });
+}
+
+pub(crate) fn refuse_all(answers: Vec<(RequestToken, RequestError)>, actions: &mut Vec<Action>) {
+    for (token, error) in answers {
+        refuse(token, error, actions);
+    }
+}

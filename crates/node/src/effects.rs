@@ -1,0 +1,162 @@
+//! Carrying out what the algorithm asks for.
+
+use crate::cache::cost;
+use crate::node::{HOUSEKEEPING_US, Node};
+use crate::port::{Action, LogJob};
+use bytes::Bytes;
+use driftless_codec::{Entry, EntryKind, PeerFrame};
+use driftless_log::{Record, SnapshotMeta};
+use driftless_raft::{
+    Effect, Index, Input, Moment, NodeId, Persist, Position, Round, Run, Source, Term,
+};
+
+/// Headers of a permission to send entries, kept while they are read from disk.
+#[derive(Debug)]
+pub(crate) struct Permission {
+    pub(crate) to: NodeId,
+    pub(crate) term: Term,
+    pub(crate) prev: Position,
+    pub(crate) leader_commit: Index,
+    pub(crate) round: Round,
+}
+
+/// What entries are being read back for.
+#[derive(Debug)]
+pub(crate) enum ReadPurpose {
+    Send(Permission),
+    Apply { first: Index },
+}
+
+impl Node {
+    /// Steps the algorithm and carries out its effects, until nothing follows.
+    pub(crate) fn step(&mut self, moment: Moment, input: Input, actions: &mut Vec<Action>) {
+        self.inputs.push_back(input);
+        while let Some(input) = self.inputs.pop_front() {
+            let mut effects = std::mem::take(&mut self.effects);
+            self.raft.step(moment, input, &mut effects);
+            for effect in effects.list.drain(..) {
+                self.carry_out(moment, effect, actions);
+            }
+            self.effects = effects;
+        }
+    }
+
+    fn carry_out(&mut self, moment: Moment, effect: Effect, actions: &mut Vec<Action>) {
+        match effect {
+            Effect::Persist(persist) => self.persist(persist, actions),
+            Effect::Send { to, message } => {
+                self.links.send(to, &PeerFrame::Raft(message), actions);
+            }
+            Effect::SendEntries { to, term, prev, last_max, bytes_max, leader_commit, round } => {
+                let permission = Permission { to, term, prev, leader_commit, round };
+                self.send_entries(permission, last_max, bytes_max, actions);
+            }
+            Effect::SendSnapshot { to, term } => {
+                self.begin_sending_snapshot(moment, to, term, actions);
+            }
+            Effect::Accept { count, .. } => {
+                assert_eq!(count, self.accepting.len() as u64, "accepted as proposed");
+            }
+            Effect::Refuse { .. } => self.refused = true,
+            Effect::Apply { through } => {
+                self.applier.target = self.applier.target.max(through);
+                self.pump(actions);
+            }
+            Effect::Restore { snapshot } => {
+                let membership = self.raft.membership().clone();
+                self.snapshots.to_load = Some(SnapshotMeta { last: snapshot, membership });
+                self.pump(actions);
+            }
+            Effect::ReadReady { id, index } => self.reads.confirmed(id, index),
+            Effect::ReadRefused { id, .. } => {
+                self.reads.refused(id, moment.now.after(HOUSEKEEPING_US));
+            }
+            Effect::RoleChanged { leader, .. } => {
+                if leader.is_some() {
+                    self.proposals.requeue_all();
+                    self.reads.abandon();
+                }
+                actions.push(Action::StatusChanged);
+            }
+        }
+    }
+
+    fn persist(&mut self, persist: Persist, actions: &mut Vec<Action>) {
+        let Persist { ticket, hard_state, truncate_from, runs, source } = persist;
+        if let Some(from) = truncate_from {
+            self.cache.truncate_from(from);
+        }
+        let positions = runs.iter().flat_map(|run| {
+            (run.first.0..=run.last.0).map(|index| Position { term: run.term, index: Index(index) })
+        });
+        let mut snapshot = None;
+        let entries: Vec<Entry> = match source {
+            Source::HardState => Vec::new(),
+            Source::Noop => positions
+                .map(|position| Entry { position, kind: EntryKind::Noop, payload: Bytes::new() })
+                .collect(),
+            Source::Proposal => positions
+                .zip(self.accepting.drain(..))
+                .map(|(position, (kind, payload))| Entry { position, kind, payload })
+                .collect(),
+            Source::Append { .. } => {
+                let arriving = std::mem::take(&mut self.arriving);
+                let first = runs.first().map_or(Index(u64::MAX), |run| run.first);
+                arriving.into_iter().filter(|entry| entry.position.index >= first).collect()
+            }
+            Source::Snapshot { last, membership } => {
+                self.cache.reset(self.applier.applied.index);
+                snapshot = Some(SnapshotMeta { last, membership });
+                Vec::new()
+            }
+        };
+        let wanted: u64 = runs.iter().map(Run::count).sum();
+        assert_eq!(wanted, entries.len() as u64, "every entry to persist has its bytes");
+        for entry in &entries {
+            self.cache.push(entry.clone());
+        }
+        let record = Record { group: self.group, hard_state, truncate_from, snapshot, entries };
+        actions.push(Action::Log(LogJob::Append { ticket, record }));
+    }
+
+    fn send_entries(
+        &mut self,
+        permission: Permission,
+        last_max: Index,
+        bytes_max: u64,
+        actions: &mut Vec<Action>,
+    ) {
+        let first = permission.prev.index.next();
+        let reaches = self.links.reaches(permission.to);
+        if !reaches {
+            // Nobody would hear it; the algorithm waits for a sign of life.
+            let Permission { to, term, .. } = permission;
+            self.inputs.push_back(Input::Unreadable { to, term });
+        } else if let Some(entries) = self.cache.range(first, last_max, bytes_max) {
+            self.send_read_entries(&permission, entries, actions);
+        } else {
+            let id = self.log_read(ReadPurpose::Send(permission));
+            actions.push(Action::Log(LogJob::Read { id, first, last: last_max, bytes_max }));
+        }
+    }
+
+    pub(crate) fn send_read_entries(
+        &mut self,
+        permission: &Permission,
+        entries: Vec<Entry>,
+        actions: &mut Vec<Action>,
+    ) {
+        let &Permission { to, term, prev, leader_commit, round } = permission;
+        let last = entries.last().map_or(prev.index, |entry| entry.position.index);
+        let bytes = entries.iter().map(cost).sum::<usize>() as u64;
+        let frame = PeerFrame::Append { term, prev_log: prev, leader_commit, round, entries };
+        self.links.send(to, &frame, actions);
+        self.inputs.push_back(Input::Sent { to, term, last, bytes });
+    }
+
+    pub(crate) fn log_read(&mut self, purpose: ReadPurpose) -> u64 {
+        self.next_log_read += 1;
+        self.log_reads.insert(self.next_log_read, purpose);
+        self.next_log_read
+    }
+}

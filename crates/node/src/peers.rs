@@ -1,0 +1,143 @@
+//! What peers send, sorted to those whom it concerns.
+
+use crate::envelope::{ENVELOPE_BYTES, OpenSession};
+use crate::links::Change;
+use crate::node::Node;
+use crate::port::{Action, FrameFault, LinkId};
+use bytes::Bytes;
+use driftless_codec::frame::ForwardRefusal;
+use driftless_codec::{Entry, EntryKind, PeerFrame};
+use driftless_log::SnapshotMeta;
+use driftless_raft::{Input, Message, Moment, NodeId, Role};
+
+impl Node {
+    pub(crate) fn frame(
+        &mut self,
+        moment: Moment,
+        link: LinkId,
+        frame: &Bytes,
+        actions: &mut Vec<Action>,
+    ) {
+        if !self.links.is_open(link) {
+            return;
+        }
+        let change = match PeerFrame::decode(frame) {
+            Ok((group, _)) if group != self.group => {
+                self.links.close(link, FrameFault::WrongGroup(group), actions)
+            }
+            Ok((_, frame)) => {
+                if let Some(peer) = self.links.sender(link) {
+                    self.peer_frame(moment, link, peer, frame, actions);
+                    return;
+                }
+                self.links.shake(link, &frame, actions)
+            }
+            Err(error) => self.links.close(link, FrameFault::Malformed(error), actions),
+        };
+        self.links_changed(moment, change, actions);
+    }
+
+    fn peer_frame(
+        &mut self,
+        moment: Moment,
+        link: LinkId,
+        peer: NodeId,
+        frame: PeerFrame,
+        actions: &mut Vec<Action>,
+    ) {
+        let other = match frame.into_message() {
+            Ok((message, entries)) => {
+                self.receive(moment, peer, message, entries, actions);
+                return;
+            }
+            Err(other) => other,
+        };
+        match other {
+            PeerFrame::Forward { entries } => {
+                if entries.iter().any(|(kind, payload)| !may_forward(*kind, payload)) {
+                    let change = self.links.close(link, FrameFault::OutOfTurn, actions);
+                    self.links_changed(moment, change, actions);
+                    return;
+                }
+                let entries = entries.into_iter();
+                self.forwarded.extend(entries.map(|(kind, payload)| (peer, kind, payload)));
+                if self.raft.role() != Role::Leader {
+                    self.refuse_forwarded(ForwardRefusal::NotLeader, actions);
+                }
+            }
+            PeerFrame::ForwardRefused { refusal, sequences } => {
+                self.forward_refused(moment, refusal, &sequences, actions);
+            }
+            PeerFrame::SnapshotChunk { term, last, membership, maker, offset, done, bytes } => {
+                let meta = SnapshotMeta { last, membership };
+                let piece = (maker, offset, bytes, done);
+                self.chunk_arrived(moment, (peer, term), meta, piece, actions);
+            }
+            PeerFrame::SnapshotAck { term, received, done, .. } => {
+                self.chunk_acknowledged(moment, (peer, term), received, done, actions);
+            }
+            _ => {
+                let change = self.links.close(link, FrameFault::OutOfTurn, actions);
+                self.links_changed(moment, change, actions);
+            }
+        }
+    }
+
+    fn receive(
+        &mut self,
+        moment: Moment,
+        from: NodeId,
+        mut message: Message,
+        entries: Vec<Entry>,
+        actions: &mut Vec<Action>,
+    ) {
+        self.arriving = entries;
+        if self.low_space
+            && let Message::Append { runs, leader_commit, prev_log, .. } = &mut message
+            && !runs.is_empty()
+        {
+            // No room for entries. Heard as a heartbeat: the leader keeps its
+            // quorum of ears, and its entries wait until there is room again.
+            runs.clear();
+            *leader_commit = (*leader_commit).min(prev_log.index);
+            self.arriving.clear();
+        }
+        self.step(moment, Input::Receive { from, message }, actions);
+        self.arriving.clear();
+        self.serve_reads(actions);
+    }
+
+    pub(crate) fn links_changed(
+        &mut self,
+        moment: Moment,
+        change: Change,
+        actions: &mut Vec<Action>,
+    ) {
+        match change {
+            Change::None => {}
+            Change::Reached(peer) => {
+                if self.raft.leader() == Some(peer) {
+                    self.proposals.requeue_all();
+                    self.reads.abandon();
+                }
+            }
+            Change::Lost(peer) => {
+                if let Some(sending) = self.snapshots.sending.remove(&peer) {
+                    let why = "the link broke".into();
+                    self.sending_failed(moment, peer, sending.term, why, actions);
+                }
+                self.step(moment, Input::Disconnected { peer }, actions);
+                self.serve_reads(actions);
+            }
+        }
+    }
+}
+
+/// What a peer may ask to have appended.
+fn may_forward(kind: EntryKind, payload: &Bytes) -> bool {
+    match kind {
+        EntryKind::Noop => false,
+        EntryKind::Command => payload.len() >= ENVELOPE_BYTES,
+        EntryKind::Session => OpenSession::decode(payload).is_ok(),
+    }
+}

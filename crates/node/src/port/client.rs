@@ -1,0 +1,88 @@
+//! What clients ask and how they are answered.
+
+use bytes::Bytes;
+use driftless_raft::{Position, Time};
+use std::fmt;
+
+/// Names one client request until it is answered; chosen by the world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestToken(pub u64);
+
+/// What a client asks of its node. Answered exactly once.
+#[derive(Clone, Debug)]
+pub enum ClientRequest {
+    /// Replicate and apply a command, once.
+    Propose {
+        /// Names it in the answer.
+        token: RequestToken,
+        /// What the machine is to apply.
+        command: Bytes,
+        /// Answer by then, one way or another.
+        deadline: Time,
+    },
+    /// Say when this node's machine has everything that was acknowledged,
+    /// anywhere, before this request.
+    Read {
+        /// Names it in the answer.
+        token: RequestToken,
+        /// Answer by then, one way or another.
+        deadline: Time,
+    },
+}
+
+/// The answer to a [`ClientRequest`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The command was applied; here is the machine's reply.
+    Applied {
+        /// Where it stands in the log.
+        position: Position,
+        /// The machine's reply.
+        reply: Bytes,
+    },
+    /// The machine of this node is fresh enough now.
+    ReadReady,
+    /// No.
+    Refused(RequestError),
+}
+
+/// Why a request was not done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// Too much is in flight; nothing was done; try again in a moment.
+    Busy,
+    /// The command is larger than this cluster takes; nothing was done.
+    TooLarge {
+        /// Its size in bytes.
+        bytes: usize,
+        /// The largest allowed.
+        bytes_max: usize,
+    },
+    /// The disk of the leader is full; nothing was done; reads go on.
+    DiskFull,
+    /// The deadline passed and no leader was ever asked: nothing was done.
+    NoLeader,
+    /// The deadline passed after the command was sent: it may yet be applied,
+    /// or never. For a read it only means that no confirmation came in time.
+    TimedOut,
+    /// The node is stopping; a command that was sent may yet be applied.
+    Stopped,
+}
+
+impl fmt::Display for RequestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Busy => f.write_str("too many requests are in flight; try again in a moment"),
+            Self::TooLarge { bytes, bytes_max } => {
+                write!(f, "the command has {bytes} bytes, the limit is {bytes_max}")
+            }
+            Self::DiskFull => f.write_str("the leader's disk is full: free space; reads go on"),
+            Self::NoLeader => f.write_str("no leader was found before the deadline"),
+            Self::TimedOut => f.write_str("no answer before the deadline; the outcome is unknown"),
+            Self::Stopped => f.write_str("the node is stopping"),
+        }
+    }
+}
+
+impl std::error::Error for RequestError {}

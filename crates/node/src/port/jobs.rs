@@ -1,0 +1,196 @@
+//! Work that the world does for a node, and what comes of it.
+
+use bytes::Bytes;
+use driftless_codec::Entry;
+use driftless_log::{Record, SnapshotMeta};
+use driftless_raft::{Index, NodeId, Position, Ticket};
+
+/// Work for the log's thread.
+#[derive(Debug)]
+pub enum LogJob {
+    /// Make a record durable.
+    Append {
+        /// Comes back in [`LogDone::Appended`].
+        ticket: Ticket,
+        /// What.
+        record: Record,
+    },
+    /// Read entries back.
+    Read {
+        /// Comes back in [`LogDone::Read`].
+        id: u64,
+        /// The first.
+        first: Index,
+        /// The last, inclusive.
+        last: Index,
+        /// About this many bytes at most, but at least one entry.
+        bytes_max: u64,
+    },
+    /// The snapshot is durable: let go of the log before `through`.
+    Compact {
+        /// The newest snapshot.
+        snapshot: SnapshotMeta,
+        /// Entries up to here may go; at or below the snapshot's last.
+        through: Position,
+    },
+    /// Remember a peer's incarnation, durably.
+    RememberPeer {
+        /// The peer.
+        peer: NodeId,
+        /// Its data directory's incarnation.
+        incarnation: u64,
+    },
+}
+
+/// The log's answers.
+#[derive(Debug)]
+pub enum LogDone {
+    /// This ticket and all before it are durable.
+    Appended {
+        /// The ticket.
+        ticket: Ticket,
+        /// Whether the disk is nearly full: new entries should be refused.
+        low_space: bool,
+    },
+    /// What [`LogJob::Read`] found.
+    Read {
+        /// The job's id.
+        id: u64,
+        /// Entries from `first` on, contiguous; or why not.
+        entries: Result<Vec<Entry>, ReadFailure>,
+    },
+    /// [`LogJob::Compact`] is done.
+    Compacted,
+    /// [`LogJob::RememberPeer`] is done.
+    PeerRemembered {
+        /// The peer.
+        peer: NodeId,
+    },
+    /// Room is back, or has gone.
+    Space {
+        /// Whether the disk is nearly full.
+        low_space: bool,
+    },
+    /// The log can promise nothing more.
+    Failed(String),
+}
+
+/// Why a stretch of the log could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadFailure {
+    /// It was compacted or cut meanwhile.
+    Gone,
+    /// It stands but does not verify.
+    Damaged(Position),
+    /// The disk refused.
+    Io,
+}
+
+/// Commands for the machine: one batch, in log order.
+#[derive(Debug)]
+pub struct ApplyJob {
+    /// The last log entry that the batch covers.
+    pub through: Position,
+    /// The commands that the machine must see (duplicates are left out).
+    pub commands: Vec<Bytes>,
+}
+
+/// Work with snapshot files.
+#[derive(Debug)]
+pub enum SnapshotJob {
+    /// Freeze the machine now (no apply is outstanding), then write the
+    /// snapshot in the background. Ends in [`SnapshotDone::Saved`].
+    Save {
+        /// What it covers.
+        meta: SnapshotMeta,
+        /// The node's own state, stored with it.
+        sidecar: Bytes,
+        /// Names this member's data directory as the maker of the bytes.
+        maker: u64,
+    },
+    /// Load the newest snapshot into the machine. Ends in [`SnapshotDone::Loaded`].
+    Load {
+        /// Which.
+        meta: SnapshotMeta,
+    },
+    /// Read a piece of the newest snapshot's file. Ends in [`SnapshotDone::Chunk`].
+    ReadChunk {
+        /// For whom.
+        to: NodeId,
+        /// From which byte.
+        offset: u64,
+        /// At most this many.
+        bytes_max: usize,
+    },
+    /// Write a received piece. Ends in [`SnapshotDone::Written`].
+    WriteChunk {
+        /// The snapshot it belongs to; a new one starts a new file.
+        meta: SnapshotMeta,
+        /// Whose bytes they are; bytes of two makers never go into one file.
+        maker: u64,
+        /// From which byte.
+        offset: u64,
+        /// The piece.
+        bytes: Bytes,
+        /// Whether it is the last: then the file is made durable.
+        done: bool,
+    },
+    /// Remove the snapshots before this one; nothing comes back.
+    RemoveOlder {
+        /// The one that the log builds on now.
+        keep: Position,
+    },
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub enum SnapshotDone {
+    /// The snapshot is durable under its name.
+    Saved {
+        /// Which, or why not.
+        result: Result<SnapshotMeta, String>,
+    },
+    /// The machine holds the snapshot's state.
+    Loaded {
+        /// The sidecar that was stored with it, or why not.
+        result: Result<Bytes, String>,
+    },
+    /// A piece of the newest snapshot.
+    Chunk {
+        /// For whom.
+        to: NodeId,
+        /// The snapshot, the offset, the bytes and whether they are the last.
+        result: Result<SnapshotChunk, String>,
+    },
+    /// A received piece is written (and, if it was the last, all is durable).
+    Written {
+        /// The snapshot.
+        meta: SnapshotMeta,
+        /// Bytes held so far; what comes next starts there.
+        received: u64,
+        /// Whether it is whole and durable.
+        done: bool,
+    },
+    /// A received piece could not be written.
+    WriteFailed {
+        /// The snapshot.
+        meta: SnapshotMeta,
+        /// Why.
+        error: String,
+    },
+}
+
+/// A piece of a snapshot file.
+#[derive(Clone, Debug)]
+pub struct SnapshotChunk {
+    /// Which snapshot.
+    pub meta: SnapshotMeta,
+    /// Whose bytes they are.
+    pub maker: u64,
+    /// Where the piece starts.
+    pub offset: u64,
+    /// The piece.
+    pub bytes: Bytes,
+    /// Whether the file ends here.
+    pub done: bool,
+}

@@ -1,0 +1,206 @@
+//! What a node says about itself.
+
+use driftless_codec::frame::{FrameError, HelloRefusal};
+use driftless_raft::{GroupId, Index, NodeId, Position, Role, Term};
+use std::fmt;
+
+/// Why a node stops by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StopReason {
+    /// The disk failed; restarting is safe once it is sound.
+    LogFailed(String),
+    /// The machine's snapshot could not be loaded.
+    SnapshotUnusable(String),
+    /// A committed entry does not verify on this disk.
+    EntryDamaged(Position),
+    /// A peer knows this member under another incarnation: its data directory
+    /// was lost or replaced, and it would vote with amnesia.
+    UnknownIncarnation {
+        /// Who said so.
+        peer: NodeId,
+    },
+}
+
+impl fmt::Display for StopReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::LogFailed(why) => write!(
+                f,
+                "the log failed ({why}): nothing more can be promised; check the disk, then start this member again"
+            ),
+            Self::SnapshotUnusable(why) => write!(f, "the snapshot could not be loaded: {why}"),
+            Self::EntryDamaged(position) => write!(
+                f,
+                "the committed entry {position} is damaged on this disk: restore the data directory"
+            ),
+            Self::UnknownIncarnation { peer } => write!(
+                f,
+                "member {:x} knows this member with another data directory: this one was lost or replaced, \
+                 and voting without its memory could lose acknowledged writes; restore the old data directory, \
+                 or remove this member and add it under a new name",
+                peer.0
+            ),
+        }
+    }
+}
+
+/// What an operator wants to know; its text is made for a log line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Report {
+    /// This member can send to `peer` from now on.
+    PeerReached {
+        /// Who.
+        peer: NodeId,
+    },
+    /// The link to or from `peer` broke.
+    PeerLost {
+        /// Who.
+        peer: NodeId,
+    },
+    /// Somebody called and was refused.
+    CallerRefused {
+        /// Who it says it is.
+        caller: NodeId,
+        /// Why.
+        refusal: HelloRefusal,
+    },
+    /// `peer` refused us.
+    RefusedBy {
+        /// Who.
+        peer: NodeId,
+        /// Why.
+        refusal: HelloRefusal,
+    },
+    /// At `peer`'s address another member answers.
+    WrongPeer {
+        /// Whom we meant.
+        peer: NodeId,
+        /// Who answered.
+        answered: NodeId,
+        /// In which cluster.
+        cluster_id: u64,
+    },
+    /// `peer` answers with another data directory than it had.
+    PeerLostItsDisk {
+        /// Who.
+        peer: NodeId,
+    },
+    /// What came over a link is no frame, or none that may come there.
+    BadFrame {
+        /// Who sent it, if that is known.
+        peer: Option<NodeId>,
+        /// What is wrong.
+        error: FrameFault,
+    },
+    /// A snapshot was taken.
+    SnapshotSaved {
+        /// Up to where.
+        last: Position,
+    },
+    /// A leader's snapshot replaced this member's state.
+    SnapshotInstalled {
+        /// Up to where.
+        last: Position,
+    },
+    /// A snapshot could not be taken, sent or received; it is tried again.
+    SnapshotFailed(String),
+}
+
+/// Why a frame was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FrameFault {
+    /// It does not decode.
+    Malformed(FrameError),
+    /// It may not come at this point of a conversation.
+    OutOfTurn,
+    /// It is for a group that this node does not host.
+    WrongGroup(GroupId),
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PeerReached { peer } => write!(f, "reached member {:x}", peer.0),
+            Self::PeerLost { peer } => write!(f, "lost the link with member {:x}", peer.0),
+            Self::CallerRefused { caller, refusal } => {
+                write!(f, "refused a call of member {:x}: ", caller.0)?;
+                f.write_str(match refusal {
+                    HelloRefusal::Cluster => {
+                        "it belongs to another cluster (check its peer addresses and cluster token)"
+                    }
+                    HelloRefusal::NotMe => {
+                        "it means to reach another member (check the peer addresses)"
+                    }
+                    HelloRefusal::NotAMember => "it is no member of this cluster",
+                    HelloRefusal::Incarnation => {
+                        "its data directory is not the one that it had (it was lost or replaced)"
+                    }
+                })
+            }
+            Self::RefusedBy { peer, refusal } => {
+                write!(f, "member {:x} refuses us: ", peer.0)?;
+                f.write_str(match refusal {
+                    HelloRefusal::Cluster => {
+                        "it belongs to another cluster (check the peer addresses and the cluster token)"
+                    }
+                    HelloRefusal::NotMe => "another member answers at its address",
+                    HelloRefusal::NotAMember => "it does not know us as a member of its cluster",
+                    HelloRefusal::Incarnation => "it knows us with another data directory",
+                })
+            }
+            Self::WrongPeer { peer, answered, cluster_id } => write!(
+                f,
+                "at the address of member {:x} answers member {:x} of cluster {cluster_id:x}: check the peer addresses",
+                peer.0, answered.0
+            ),
+            Self::PeerLostItsDisk { peer } => write!(
+                f,
+                "member {:x} answers with another data directory than it had: it is not talked to",
+                peer.0
+            ),
+            Self::BadFrame { peer, error } => {
+                match peer {
+                    Some(peer) => write!(f, "closing a link with member {:x}: ", peer.0)?,
+                    None => f.write_str("closing a link with a stranger: ")?,
+                }
+                match error {
+                    FrameFault::Malformed(error) => error.fmt(f),
+                    FrameFault::OutOfTurn => f.write_str("a frame came out of turn"),
+                    FrameFault::WrongGroup(group) => {
+                        write!(f, "a frame is for group {group}, which is not hosted here")
+                    }
+                }
+            }
+            Self::SnapshotSaved { last } => write!(f, "took a snapshot up to {last}"),
+            Self::SnapshotInstalled { last } => write!(f, "installed a snapshot up to {last}"),
+            Self::SnapshotFailed(why) => write!(f, "a snapshot failed: {why}"),
+        }
+    }
+}
+
+/// How a node sees itself and its group now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// This member.
+    pub node_id: NodeId,
+    /// Its role.
+    pub role: Role,
+    /// The current term.
+    pub term: Term,
+    /// The leader, if known.
+    pub leader: Option<NodeId>,
+    /// The last entry of the log.
+    pub last: Position,
+    /// Known committed.
+    pub commit_index: Index,
+    /// Durable on this member.
+    pub durable_index: Index,
+    /// Applied by this member's machine.
+    pub applied_index: Index,
+    /// The newest snapshot's last entry.
+    pub snapshot: Option<Position>,
+    /// Whether the disk is nearly full.
+    pub low_space: bool,
+}
