@@ -14,11 +14,10 @@
 //! is read, a count before anything is allocated for it.
 
 use crate::entry::{Entry, EntryKind};
+use crate::message::{decode_message, encode_message};
 use crate::wire::{DecodeError, Reader, put_nodes, put_position};
 use bytes::{BufMut, Bytes, BytesMut};
-use driftless_raft::{
-    GroupId, Index, Membership, Message, NodeId, Position, ReadId, Round, Run, Term,
-};
+use driftless_raft::{GroupId, Index, Membership, Message, NodeId, Position, Round, Run, Term};
 use std::fmt;
 
 /// The version of the frames that this program speaks.
@@ -504,130 +503,6 @@ fn decode_append(reader: &mut Reader) -> Result<PeerFrame, DecodeError> {
         entries.push(Entry { position, kind, payload: reader.take(length, "a payload")? });
     }
     Ok(PeerFrame::Append { term, prev_log, leader_commit, round, entries })
-}
-
-fn encode_message(message: &Message, out: &mut BytesMut) {
-    match message {
-        Message::PreVote { term, last_log } => {
-            out.put_u8(1);
-            out.put_u64_le(term.0);
-            put_position(out, *last_log);
-        }
-        Message::PreVoteReply { term, granted } => {
-            out.put_u8(2);
-            out.put_u64_le(term.0);
-            out.put_u8(u8::from(*granted));
-        }
-        Message::RequestVote { term, last_log } => {
-            out.put_u8(3);
-            out.put_u64_le(term.0);
-            put_position(out, *last_log);
-        }
-        Message::VoteReply { term, vote_granted } => {
-            out.put_u8(4);
-            out.put_u64_le(term.0);
-            out.put_u8(u8::from(*vote_granted));
-        }
-        Message::Append { term, prev_log, runs, leader_commit, round } => {
-            out.put_u8(5);
-            out.put_u64_le(term.0);
-            put_position(out, *prev_log);
-            put_runs(out, runs);
-            out.put_u64_le(leader_commit.0);
-            out.put_u64_le(round.0);
-        }
-        Message::AppendHeard { term, round } => {
-            out.put_u8(6);
-            out.put_u64_le(term.0);
-            out.put_u64_le(round.0);
-        }
-        Message::AppendStored { term, last } => {
-            out.put_u8(7);
-            out.put_u64_le(term.0);
-            out.put_u64_le(last.0);
-        }
-        Message::AppendRejected { term, round, prev_log, hint } => {
-            out.put_u8(8);
-            out.put_u64_le(term.0);
-            out.put_u64_le(round.0);
-            put_position(out, *prev_log);
-            put_position(out, *hint);
-        }
-        Message::InstallSnapshot { term, last, membership } => {
-            out.put_u8(9);
-            out.put_u64_le(term.0);
-            put_position(out, *last);
-            put_nodes(out, membership.voters.iter().copied());
-        }
-        Message::Read { id } => {
-            out.put_u8(10);
-            out.put_u64_le(id.0);
-        }
-        Message::ReadReply { id, index } => {
-            out.put_u8(11);
-            out.put_u64_le(id.0);
-            match index {
-                Some(index) => {
-                    out.put_u8(1);
-                    out.put_u64_le(index.0);
-                }
-                None => out.put_u8(0),
-            }
-        }
-    }
-}
-
-fn decode_message(reader: &mut Reader) -> Result<Message, DecodeError> {
-    let kind = reader.u8("the message's kind")?;
-    if kind == 10 {
-        return Ok(Message::Read { id: ReadId(reader.u64("the read")?) });
-    }
-    if kind == 11 {
-        let id = ReadId(reader.u64("the read")?);
-        let answered = reader.bool("the read's answer")?;
-        let index = if answered { Some(Index(reader.u64("the read index")?)) } else { None };
-        return Ok(Message::ReadReply { id, index });
-    }
-    let term = Term(reader.u64("the term")?);
-    Ok(match kind {
-        1 => Message::PreVote { term, last_log: reader.position("the last entry")? },
-        2 => Message::PreVoteReply { term, granted: reader.bool("the grant")? },
-        3 => Message::RequestVote { term, last_log: reader.position("the last entry")? },
-        4 => Message::VoteReply { term, vote_granted: reader.bool("the grant")? },
-        5 => {
-            let prev_log = reader.position("the previous entry")?;
-            // Entries travel in frames of their own kind, beside their bytes.
-            if reader.u32("the number of runs")? != 0 {
-                return Err(DecodeError::Invalid { what: "the number of runs", value: 1 });
-            }
-            Message::Append {
-                term,
-                prev_log,
-                runs: Vec::new(),
-                leader_commit: Index(reader.u64("the commit index")?),
-                round: Round(reader.u64("the round")?),
-            }
-        }
-        6 => Message::AppendHeard { term, round: Round(reader.u64("the round")?) },
-        7 => Message::AppendStored { term, last: Index(reader.u64("the last index")?) },
-        8 => Message::AppendRejected {
-            term,
-            round: Round(reader.u64("the round")?),
-            prev_log: reader.position("the previous entry")?,
-            hint: reader.position("the hint")?,
-        },
-        9 => Message::InstallSnapshot {
-            term,
-            last: reader.position("the snapshot's last entry")?,
-            membership: Membership::of(reader.nodes("the membership")?),
-        },
-        other => {
-            return Err(DecodeError::Invalid {
-                what: "the message's kind",
-                value: u64::from(other),
-            });
-        }
-    })
 }
 
 /// A frame being put together.

@@ -1,0 +1,126 @@
+//! The algorithm's messages as bytes: the body of one kind of frame.
+
+use crate::wire::{DecodeError, Reader, put_nodes, put_position};
+use bytes::{BufMut, BytesMut};
+use driftless_raft::{Index, Membership, Message, ReadId, Round, Term};
+
+pub(crate) fn encode_message(message: &Message, out: &mut BytesMut) {
+    match message {
+        Message::PreVote { term, last_log } => {
+            out.put_u8(1);
+            out.put_u64_le(term.0);
+            put_position(out, *last_log);
+        }
+        Message::PreVoteReply { term, granted } => {
+            out.put_u8(2);
+            out.put_u64_le(term.0);
+            out.put_u8(u8::from(*granted));
+        }
+        Message::RequestVote { term, last_log } => {
+            out.put_u8(3);
+            out.put_u64_le(term.0);
+            put_position(out, *last_log);
+        }
+        Message::VoteReply { term, vote_granted } => {
+            out.put_u8(4);
+            out.put_u64_le(term.0);
+            out.put_u8(u8::from(*vote_granted));
+        }
+        Message::Append { term, prev_log, runs, leader_commit, round } => {
+            out.put_u8(5);
+            out.put_u64_le(term.0);
+            put_position(out, *prev_log);
+            // Entries travel in frames of their own kind, beside their bytes.
+            assert!(runs.is_empty(), "an append with entries is a frame of its own");
+            out.put_u64_le(leader_commit.0);
+            out.put_u64_le(round.0);
+        }
+        Message::AppendHeard { term, round } => {
+            out.put_u8(6);
+            out.put_u64_le(term.0);
+            out.put_u64_le(round.0);
+        }
+        Message::AppendStored { term, last } => {
+            out.put_u8(7);
+            out.put_u64_le(term.0);
+            out.put_u64_le(last.0);
+        }
+        Message::AppendRejected { term, round, prev_log, hint } => {
+            out.put_u8(8);
+            out.put_u64_le(term.0);
+            out.put_u64_le(round.0);
+            put_position(out, *prev_log);
+            put_position(out, *hint);
+        }
+        Message::InstallSnapshot { term, last, membership } => {
+            out.put_u8(9);
+            out.put_u64_le(term.0);
+            put_position(out, *last);
+            put_nodes(out, membership.voters.iter().copied());
+        }
+        Message::Read { id } => {
+            out.put_u8(10);
+            out.put_u64_le(id.0);
+        }
+        Message::ReadReply { id, index } => {
+            out.put_u8(11);
+            out.put_u64_le(id.0);
+            match index {
+                Some(index) => {
+                    out.put_u8(1);
+                    out.put_u64_le(index.0);
+                }
+                None => out.put_u8(0),
+            }
+        }
+    }
+}
+
+pub(crate) fn decode_message(reader: &mut Reader) -> Result<Message, DecodeError> {
+    let kind = reader.u8("the message's kind")?;
+    if kind == 10 {
+        return Ok(Message::Read { id: ReadId(reader.u64("the read")?) });
+    }
+    if kind == 11 {
+        let id = ReadId(reader.u64("the read")?);
+        let answered = reader.bool("the read's answer")?;
+        let index = if answered { Some(Index(reader.u64("the read index")?)) } else { None };
+        return Ok(Message::ReadReply { id, index });
+    }
+    let term = Term(reader.u64("the term")?);
+    Ok(match kind {
+        1 => Message::PreVote { term, last_log: reader.position("the last entry")? },
+        2 => Message::PreVoteReply { term, granted: reader.bool("the grant")? },
+        3 => Message::RequestVote { term, last_log: reader.position("the last entry")? },
+        4 => Message::VoteReply { term, vote_granted: reader.bool("the grant")? },
+        5 => {
+            let prev_log = reader.position("the previous entry")?;
+            Message::Append {
+                term,
+                prev_log,
+                runs: Vec::new(),
+                leader_commit: Index(reader.u64("the commit index")?),
+                round: Round(reader.u64("the round")?),
+            }
+        }
+        6 => Message::AppendHeard { term, round: Round(reader.u64("the round")?) },
+        7 => Message::AppendStored { term, last: Index(reader.u64("the last index")?) },
+        8 => Message::AppendRejected {
+            term,
+            round: Round(reader.u64("the round")?),
+            prev_log: reader.position("the previous entry")?,
+            hint: reader.position("the hint")?,
+        },
+        9 => Message::InstallSnapshot {
+            term,
+            last: reader.position("the snapshot's last entry")?,
+            membership: Membership::of(reader.nodes("the membership")?),
+        },
+        other => {
+            return Err(DecodeError::Invalid {
+                what: "the message's kind",
+                value: u64::from(other),
+            });
+        }
+    })
+}
