@@ -1,4 +1,5 @@
 use super::*;
+use driftless_raft::ReadId;
 
 fn entry(term: u64, index: u64, size: usize) -> Entry {
     Entry {
