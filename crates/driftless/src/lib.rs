@@ -1,1 +1,62 @@
-//! (being written)
+//! Raft for applications: a state machine becomes a replicated, durable,
+//! linearizable service.
+//!
+//! This crate is the real world for a [`driftless_node::Node`]: threads,
+//! sockets, files and a clock, and nothing that decides. Implement
+//! [`StateMachine`](machine::StateMachine), describe each member with a
+//! [`Builder`], and speak to the cluster through any member's [`Handle`].
+//!
+//! ```no_run
+//! # use driftless::machine::StateMachine;
+//! # async fn example(machine: impl StateMachine) -> Result<(), Box<dyn std::error::Error>> {
+//! use driftless::{Builder, NodeId};
+//! use std::time::Duration;
+//!
+//! let running = Builder::new(NodeId(1), "my-cluster", "./data-1", machine)
+//!     .member(NodeId(1), "10.0.0.1:7000")
+//!     .member(NodeId(2), "10.0.0.2:7000")
+//!     .member(NodeId(3), "10.0.0.3:7000")
+//!     .start()?;
+//! let handle = running.handle();
+//! let deadline = tokio::time::Instant::now() + Duration::from_secs(5);
+//! let applied = handle.propose("a command".into(), deadline).await?;
+//! handle.read_barrier(deadline).await?;
+//! let _fresh = handle.reader();
+//! # Ok(()) }
+//! ```
+//!
+//! # Threads
+//!
+//! Each node has a *shard* (a task on one tokio thread that owns the node, its
+//! machine and its links), a thread for the log and one for snapshot files.
+//! What waits for any of them is taken at once: batches form by themselves
+//! where something is slow, and nobody waits for one to fill.
+//!
+//! Messages for people go to the [`log`](https://docs.rs/log) facade.
+
+#![forbid(unsafe_code)]
+
+mod builder;
+mod clock;
+mod disk;
+mod error;
+mod handle;
+mod host;
+mod inbox;
+mod links;
+mod log_thread;
+mod metered;
+mod metrics;
+mod shard;
+mod snapshot_thread;
+mod storage;
+
+pub use builder::{Builder, ClusterId, Running};
+pub use bytes::Bytes;
+pub use disk::{RealDisk, RealFile};
+pub use driftless_node::log::Options as LogOptions;
+pub use driftless_node::raft::{NodeId, Position, Role};
+pub use driftless_node::{NodeOptions, RequestError, Status, StopReason, machine, raft};
+pub use error::{NodeFailure, StartError};
+pub use handle::{Applied, Handle};
+pub use metrics::{Histogram, Metrics};

@@ -1,0 +1,41 @@
+//! The one thing that the shard drives: a node, seen from the real world.
+
+use driftless_node::machine::StateMachine;
+use driftless_node::raft::{Moment, Time};
+use driftless_node::{Action, ApplyJob, Event, Node, Status, apply_inline};
+
+/// A node. The shard's own tests put a scripted one in its place.
+pub(crate) trait Host: Send + 'static {
+    /// One event.
+    fn handle(&mut self, moment: Moment, event: Event, actions: &mut Vec<Action>);
+    /// Everything that had queued was handled: act on it as one batch.
+    fn flush(&mut self, moment: Moment, actions: &mut Vec<Action>);
+    /// When to say [`Event::Wake`].
+    fn deadline(&self) -> Option<Time>;
+    /// How it sees itself.
+    fn status(&self) -> Status;
+    /// Lets the machine apply.
+    fn apply<M: StateMachine>(&self, machine: &mut M, job: &ApplyJob) -> Event;
+}
+
+impl Host for Node {
+    fn handle(&mut self, moment: Moment, event: Event, actions: &mut Vec<Action>) {
+        Node::handle(self, moment, event, actions);
+    }
+
+    fn flush(&mut self, moment: Moment, actions: &mut Vec<Action>) {
+        Node::flush(self, moment, actions);
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        Node::deadline(self)
+    }
+
+    fn status(&self) -> Status {
+        Node::status(self)
+    }
+
+    fn apply<M: StateMachine>(&self, machine: &mut M, job: &ApplyJob) -> Event {
+        apply_inline(self, machine, job)
+    }
+}

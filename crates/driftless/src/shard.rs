@@ -1,0 +1,420 @@
+//! The shard: the one task that owns a node, its machine and its links.
+//!
+//! A turn: wait until something has come, let every task that is ready say its
+//! part, take all of it, hand it to the node event by event, let the node act
+//! on it as one batch, and carry out what it wants: the log and the peers get
+//! their work first, and apply runs here while they work.
+
+use crate::clock::Clock;
+use crate::host::Host;
+use crate::inbox::{Inbox, Message};
+use crate::links::Link;
+use crate::log_thread::LogThread;
+use crate::metrics::{Counters, add};
+use crate::snapshot_thread::{SnapshotThread, SnapshotWork};
+use driftless_node::machine::StateMachine;
+use driftless_node::raft::{Moment, Role, Time};
+use driftless_node::{
+    Action, Answer, ClientRequest, Event, LinkId, LogJob, Report, RequestError, RequestToken,
+    SnapshotDone, SnapshotJob, Status, StopReason,
+};
+use slab::Slab;
+use std::collections::{BTreeMap, VecDeque};
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+use tokio::sync::{oneshot, watch};
+use tokio::time::Sleep;
+
+/// A turn that applies for longer than this lets sockets and timers have their
+/// say before it goes on.
+const APPLY_FOR: Duration = Duration::from_millis(2);
+
+/// All that a shard owns.
+pub(crate) struct Shard<H, M> {
+    host: H,
+    /// Away while it loads a snapshot on the other thread.
+    machine: Option<M>,
+    inbox: Arc<Inbox>,
+    log: LogThread,
+    snapshots: SnapshotThread<M>,
+    clock: Clock,
+    random: fastrand::Rng,
+    counters: Arc<Counters>,
+    status: watch::Sender<Status>,
+    alarm: NextWake,
+
+    links: BTreeMap<LinkId, Arc<Link>>,
+    /// Links with frames queued in this turn.
+    unwritten: Vec<LinkId>,
+    /// Clients that wait, by their token.
+    waiting: Slab<oneshot::Sender<Answer>>,
+    /// Applies and snapshot work, in order, once the turn's writes are out.
+    later: VecDeque<Action>,
+    status_changed: bool,
+
+    // Buffers that turns reuse.
+    batch: Vec<Message>,
+    actions: Vec<Action>,
+    log_jobs: Vec<LogJob>,
+}
+
+/// Why the shard's task ended.
+pub(crate) type Ended = Result<(), StopReason>;
+
+/// Whether a turn is the last.
+enum Turn {
+    Go,
+    Stop(Ended),
+}
+
+impl<H: Host, M: StateMachine> Shard<H, M> {
+    #[expect(clippy::too_many_arguments, reason = "one owner of everything, made in one place")]
+    pub(crate) fn new(
+        host: H,
+        machine: M,
+        inbox: Arc<Inbox>,
+        log: LogThread,
+        snapshots: SnapshotThread<M>,
+        clock: Clock,
+        random: fastrand::Rng,
+        counters: Arc<Counters>,
+        status: watch::Sender<Status>,
+    ) -> Self {
+        Self {
+            host,
+            machine: Some(machine),
+            inbox,
+            log,
+            snapshots,
+            clock,
+            random,
+            counters,
+            status,
+            alarm: NextWake::new(clock),
+            links: BTreeMap::new(),
+            unwritten: Vec::new(),
+            waiting: Slab::new(),
+            later: VecDeque::new(),
+            status_changed: true,
+            batch: Vec::new(),
+            actions: Vec::new(),
+            log_jobs: Vec::new(),
+        }
+    }
+
+    /// Drives the node until it is told to stop or stops by itself.
+    pub(crate) async fn run(mut self) -> Ended {
+        let closing = CloseInbox(self.inbox.clone());
+        // A node may want something before anything happens: its snapshot loaded.
+        let mut turn = self.settle();
+        let ended = loop {
+            match turn {
+                Turn::Go => {}
+                Turn::Stop(ended) => break ended,
+            }
+            self.something_to_do().await;
+            // Whoever is ready now has its say first: a burst is one batch.
+            tokio::task::yield_now().await;
+            turn = self.turn();
+        };
+        if let Err(reason) = &ended {
+            log::error!("member {:x} stops: {reason}", self.status.borrow().node_id.0);
+        }
+        drop(closing);
+        for (_, answer) in std::mem::take(&mut self.waiting) {
+            let _ = answer.send(Answer::Refused(RequestError::Stopped));
+        }
+        for link in self.links.values() {
+            link.close();
+        }
+        let Self { log, snapshots, .. } = self;
+        snapshots.finish().await;
+        log.finish().await;
+        ended
+    }
+
+    async fn something_to_do(&mut self) {
+        if !self.later.is_empty() {
+            return;
+        }
+        let deadline = self.host.deadline();
+        poll_fn(|context| {
+            // Both are asked, so that both know whom to wake.
+            let came = self.inbox.poll_waiting(context);
+            let wake = self.alarm.poll(deadline, context);
+            if came.is_ready() || wake.is_ready() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+
+    fn turn(&mut self) -> Turn {
+        let mut batch = std::mem::take(&mut self.batch);
+        self.inbox.take(&mut batch);
+        if !batch.is_empty() {
+            self.counters.messages_per_turn.add(batch.len() as u64);
+        }
+        let mut stop = false;
+        for message in batch.drain(..) {
+            stop |= self.take_in(message);
+        }
+        self.batch = batch;
+        if stop {
+            return Turn::Stop(Ok(()));
+        }
+        if self.host.deadline().is_some_and(|deadline| deadline <= self.clock.now()) {
+            self.tell(Event::Wake);
+        }
+        self.settle()
+    }
+
+    /// Hands one message to the node; says whether it asks to stop.
+    fn take_in(&mut self, message: Message) -> bool {
+        match message {
+            Message::Event(event) => {
+                match &event {
+                    Event::Closed { link } => {
+                        self.links.remove(link);
+                    }
+                    Event::Snapshot(SnapshotDone::Loaded { .. }) => {
+                        self.machine = self.snapshots.take_machine();
+                        add(&self.counters.snapshots_loaded, 1);
+                    }
+                    Event::Snapshot(SnapshotDone::Saved { result: Ok(_) }) => {
+                        add(&self.counters.snapshots_saved, 1);
+                    }
+                    _ => {}
+                }
+                self.tell(event);
+            }
+            Message::Opened(link, event) => {
+                self.links.insert(link.id(), link);
+                self.tell(event);
+            }
+            Message::Propose { command, deadline, answer } => {
+                add(&self.counters.proposals, 1);
+                let token = RequestToken(self.waiting.insert(answer) as u64);
+                self.tell(Event::Client(ClientRequest::Propose { token, command, deadline }));
+            }
+            Message::Read { deadline, answer } => {
+                add(&self.counters.reads, 1);
+                let token = RequestToken(self.waiting.insert(answer) as u64);
+                self.tell(Event::Client(ClientRequest::Read { token, deadline }));
+            }
+            Message::Stop => return true,
+            Message::Panicked(thread) => panic!("{thread} panicked: this node cannot go on"),
+        }
+        false
+    }
+
+    fn tell(&mut self, event: Event) {
+        let moment = self.moment();
+        self.host.handle(moment, event, &mut self.actions);
+    }
+
+    fn moment(&mut self) -> Moment {
+        Moment { now: self.clock.now(), random: self.random.u64(..) }
+    }
+
+    /// Lets the node act on all it was told, and carries that out.
+    fn settle(&mut self) -> Turn {
+        let began = Instant::now();
+        let mut stop = None;
+        loop {
+            let moment = self.moment();
+            self.host.flush(moment, &mut self.actions);
+            let mut actions = std::mem::take(&mut self.actions);
+            for action in actions.drain(..) {
+                self.carry_out(action, &mut stop);
+            }
+            self.actions = actions;
+            // Disk and peers first; what follows here runs beside them.
+            self.log.submit(&mut self.log_jobs);
+            for link in self.unwritten.drain(..) {
+                if let Some(link) = self.links.get(&link) {
+                    link.flush();
+                }
+            }
+            if stop.is_some() || began.elapsed() > APPLY_FOR {
+                break;
+            }
+            let Some(action) = self.later.pop_front() else { break };
+            self.work(action);
+        }
+        self.publish();
+        stop.map_or(Turn::Go, |reason| Turn::Stop(Err(reason)))
+    }
+
+    fn carry_out(&mut self, action: Action, stop: &mut Option<StopReason>) {
+        match action {
+            Action::Log(job) => self.log_jobs.push(job),
+            Action::Apply(_) | Action::Snapshot(_) => self.later.push_back(action),
+            Action::Write { link, frame } => {
+                if let Some(open) = self.links.get(&link) {
+                    open.queue(frame);
+                    if !self.unwritten.contains(&link) {
+                        self.unwritten.push(link);
+                    }
+                }
+            }
+            Action::Close { link } => {
+                if let Some(open) = self.links.get(&link) {
+                    open.flush();
+                    open.close();
+                }
+            }
+            Action::Answer { token, answer } => {
+                if matches!(answer, Answer::Refused(_)) {
+                    add(&self.counters.refused, 1);
+                }
+                if let Some(client) = self.waiting.try_remove(token.0 as usize) {
+                    // A client that gave up waiting is no error.
+                    let _ = client.send(answer);
+                }
+            }
+            Action::StatusChanged => self.status_changed = true,
+            Action::Report(report) => {
+                let id = self.host.status().node_id;
+                log::log!(level(&report), "member {:x}: {report}", id.0);
+            }
+            Action::Stop(reason) => *stop = Some(reason),
+        }
+    }
+
+    /// Applies here, or sends snapshot work to its thread.
+    fn work(&mut self, action: Action) {
+        const HERE: &str = "the node wants nothing of a machine that loads a snapshot";
+        match action {
+            Action::Apply(job) => {
+                let machine = self.machine.as_mut().expect(HERE);
+                add(&self.counters.applied, job.commands.len() as u64);
+                let applied = self.host.apply(machine, &job);
+                self.tell(applied);
+            }
+            Action::Snapshot(job) => self.snapshots.submit(match job {
+                SnapshotJob::Save { meta, sidecar, maker } => {
+                    let frozen = self.machine.as_mut().expect(HERE).snapshot();
+                    SnapshotWork::Save { meta, sidecar, maker, frozen }
+                }
+                SnapshotJob::Load { meta } => {
+                    SnapshotWork::Load { meta, machine: self.machine.take().expect(HERE) }
+                }
+                job => SnapshotWork::Files(job),
+            }),
+            _ => unreachable!("only applies and snapshot work are put off"),
+        }
+    }
+
+    /// Shows the status. Watchers are woken by what they watch for, changes of
+    /// role, term and leader; the positions move silently.
+    fn publish(&mut self) {
+        let status = self.host.status();
+        let changed = std::mem::take(&mut self.status_changed);
+        self.status.send_if_modified(|shown| {
+            if changed {
+                tell_people(shown, &status, &self.counters);
+            }
+            *shown = status;
+            changed
+        });
+    }
+}
+
+fn tell_people(before: &Status, now: &Status, counters: &Counters) {
+    let id = now.node_id.0;
+    if now.role == Role::Leader && (before.role, before.term) != (now.role, now.term) {
+        add(&counters.elections_won, 1);
+    }
+    if now.leader.is_some() && (before.leader, before.term) != (now.leader, now.term) {
+        add(&counters.leader_changes, 1);
+    }
+    if (before.role, before.term, before.leader) == (now.role, now.term, now.leader) {
+        return;
+    }
+    match now.leader {
+        Some(leader) if leader == now.node_id => {
+            log::info!("member {id:x} leads in term {}", now.term);
+        }
+        Some(leader) => {
+            log::info!("member {id:x} follows member {:x} in term {}", leader.0, now.term);
+        }
+        None => {
+            log::info!("member {id:x} is {} in term {}, no leader", role(now.role), now.term);
+        }
+    }
+}
+
+fn level(report: &Report) -> log::Level {
+    match report {
+        Report::PeerReached { .. }
+        | Report::PeerLost { .. }
+        | Report::SnapshotSaved { .. }
+        | Report::SnapshotInstalled { .. } => log::Level::Info,
+        _ => log::Level::Warn,
+    }
+}
+
+fn role(role: Role) -> &'static str {
+    match role {
+        Role::Follower => "a follower",
+        Role::PreCandidate => "asking whether it could win",
+        Role::Candidate => "a candidate",
+        Role::Leader => "the leader",
+    }
+}
+
+/// The timer behind the node's deadline. A deadline that moves away leaves the
+/// timer alone: it fires early once and is set anew, which costs less than
+/// moving it at every turn.
+struct NextWake {
+    clock: Clock,
+    sleep: Option<Pin<Box<Sleep>>>,
+    set_for: Time,
+}
+
+impl NextWake {
+    fn new(clock: Clock) -> Self {
+        Self { clock, sleep: None, set_for: Time(0) }
+    }
+
+    fn poll(&mut self, deadline: Option<Time>, context: &mut Context<'_>) -> Poll<()> {
+        let Some(deadline) = deadline else { return Poll::Pending };
+        loop {
+            if deadline <= self.clock.now() {
+                return Poll::Ready(());
+            }
+            let sleep = match &mut self.sleep {
+                Some(sleep) => {
+                    if deadline < self.set_for || sleep.is_elapsed() {
+                        sleep.as_mut().reset(self.clock.instant(deadline).into());
+                        self.set_for = deadline;
+                    }
+                    sleep
+                }
+                none => {
+                    self.set_for = deadline;
+                    let until = self.clock.instant(deadline).into();
+                    none.insert(Box::pin(tokio::time::sleep_until(until)))
+                }
+            };
+            if sleep.as_mut().poll(context).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+/// Closes the inbox even if the node panics, so that nobody waits for ever.
+struct CloseInbox(Arc<Inbox>);
+
+impl Drop for CloseInbox {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+#[cfg(test)]
+#[path = "shard_tests.rs"]
+mod tests;

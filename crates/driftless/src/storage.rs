@@ -1,0 +1,149 @@
+//! What a member keeps on its disk, and the work done there.
+
+use crate::disk::RealDisk;
+use crate::error::StartError;
+use crate::log_thread::LogWork;
+use crate::metered::Metered;
+use crate::metrics::Counters;
+use crate::snapshot_thread::{SnapshotFiles, SnapshotOutcome, SnapshotWork};
+use driftless_node::log::SnapshotStore;
+use driftless_node::log::{Identity, Log, OpenError, Opened, Options, Owner, Recovered};
+use driftless_node::machine::StateMachine;
+use driftless_node::raft::{GroupId, Membership, NodeId};
+use driftless_node::{LogDone, LogJob, SnapshotDone, SnapshotJob, SnapshotPort, run_log_jobs};
+use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The one group that a node hosts today.
+const GROUP: GroupId = GroupId(1);
+
+/// The real disk, counted.
+pub(crate) type CountedDisk = Metered<RealDisk>;
+
+/// An open data directory.
+pub(crate) struct Storage {
+    pub(crate) log: Log<CountedDisk>,
+    pub(crate) identity: Identity,
+    pub(crate) recovered: Recovered,
+    pub(crate) known_peers: BTreeMap<NodeId, u64>,
+    pub(crate) snapshots: RealSnapshots,
+}
+
+/// Opens the directory; makes it, for `membership`, if there is no log in it.
+pub(crate) fn open(
+    directory: &Path,
+    owner: Owner,
+    membership: &Membership,
+    options: Options,
+    counters: &Arc<Counters>,
+) -> Result<Storage, StartError> {
+    let refused = |error| StartError::Data { directory: directory.to_owned(), error };
+    let disk = RealDisk::open(directory).map_err(refused)?;
+    let disk = Metered::new(disk, counters.clone());
+    let snapshots = disk.clone();
+    let exists = Log::exists(&disk).map_err(|error| refused(OpenError::Io(error)))?;
+    let opened = if exists {
+        Log::open(disk, Some(owner), options)
+    } else {
+        let incarnation = getrandom::u64().map_err(|error| StartError::System(error.into()))?;
+        let Owner { cluster_id, node_id } = owner;
+        let identity = Identity { cluster_id, node_id, incarnation };
+        Log::create(disk, &identity, &[(GROUP, membership.clone())], options)
+    };
+    let Opened { log, identity, groups } = opened.map_err(refused)?;
+    let known_peers = log.known_peers().clone();
+    let recovered = groups.into_iter().find(|recovered| recovered.group == GROUP);
+    let recovered = recovered.ok_or_else(|| refused(OpenError::NotFound))?;
+    let snapshots = SnapshotStore::open(snapshots).map_err(|error| refused(error.into()))?;
+    let snapshots = RealSnapshots { port: SnapshotPort::new(snapshots, GROUP) };
+    Ok(Storage { log, identity, recovered, known_peers, snapshots })
+}
+
+/// The log's side of its thread.
+pub(crate) struct RealLog {
+    log: Log<CountedDisk>,
+    /// As last reported.
+    low_space: bool,
+}
+
+/// How long an idle log with nothing to prepare is left alone.
+const REST: Duration = Duration::from_secs(1);
+
+/// How soon jobs that a full disk refused are tried again.
+const FULL_PAUSE: Duration = Duration::from_millis(200);
+
+impl RealLog {
+    pub(crate) fn new(log: Log<CountedDisk>) -> Self {
+        let low_space = log.low_space();
+        Self { log, low_space }
+    }
+}
+
+impl LogWork for RealLog {
+    fn run(&mut self, jobs: &mut VecDeque<LogJob>, done: &mut Vec<LogDone>) -> Option<Duration> {
+        let full = run_log_jobs(&mut self.log, GROUP, jobs, done);
+        full.then_some(FULL_PAUSE)
+    }
+
+    fn idle(&mut self, done: &mut Vec<LogDone>) -> Duration {
+        // The mark first, then a piece of the next segment; the rest of it when
+        // still nothing has come.
+        let more = self.log.idle().and_then(|()| self.log.prepare_spare());
+        let low_space = self.log.low_space();
+        if low_space != self.low_space {
+            self.low_space = low_space;
+            done.push(LogDone::Space { low_space });
+        }
+        match more {
+            Ok(true) => Duration::ZERO,
+            Ok(false) => REST,
+            Err(error) => {
+                done.push(LogDone::Failed(error.to_string()));
+                Duration::MAX
+            }
+        }
+    }
+}
+
+/// The snapshots' side of their thread.
+pub(crate) struct RealSnapshots {
+    port: SnapshotPort<CountedDisk>,
+}
+
+impl<M: StateMachine> SnapshotFiles<M> for RealSnapshots {
+    fn run(&mut self, work: SnapshotWork<M>) -> SnapshotOutcome<M> {
+        let port = &mut self.port;
+        let (done, machine) = match work {
+            SnapshotWork::Save { meta, sidecar, maker, mut frozen } => {
+                (Some(port.save(&meta, &sidecar, maker, frozen.as_mut())), None)
+            }
+            SnapshotWork::Load { meta, mut machine } => {
+                (Some(port.load(&meta, &mut machine)), Some(machine))
+            }
+            SnapshotWork::Files(job) => (files(port, job), None),
+        };
+        SnapshotOutcome { done, machine }
+    }
+}
+
+fn files(port: &mut SnapshotPort<CountedDisk>, job: SnapshotJob) -> Option<SnapshotDone> {
+    match job {
+        SnapshotJob::ReadChunk { to, offset, bytes_max } => {
+            Some(port.read_chunk(to, offset, bytes_max))
+        }
+        SnapshotJob::WriteChunk { meta, maker, offset, bytes, done } => {
+            Some(port.write_chunk(meta, maker, offset, &bytes, done))
+        }
+        SnapshotJob::RemoveOlder { keep } => {
+            if let Err(error) = port.remove_older(keep) {
+                log::warn!("snapshots before {keep} could not be removed: {error}");
+            }
+            None
+        }
+        SnapshotJob::Save { .. } | SnapshotJob::Load { .. } => {
+            unreachable!("the shard adds the machine's part to these")
+        }
+    }
+}
