@@ -9,6 +9,7 @@
 use crate::reply::{ApplyError, CompactionResponse};
 use crate::store::State;
 use crate::store::arena::{Cursor, Kind, Record};
+use crate::store::index::Packing;
 
 /// The most versions of one key removed in one step.
 const TRIM_MAX: usize = 64;
@@ -41,9 +42,7 @@ impl State {
 
     /// Removes garbage: looks at up to about `records` records. `pinned` is the
     /// oldest revision that somebody still reads.
-    ///
-    /// Returns whether there may be more to do.
-    pub(crate) fn sweep(&mut self, records: usize, pinned: Option<i64>) -> bool {
+    pub(crate) fn sweep(&mut self, records: usize, pinned: Option<i64>) {
         let horizon = self.compact_revision.min(pinned.unwrap_or(i64::MAX));
         let mut budget = records;
         let mut cursor = self.versioned.arena.clamp(self.sweep.cursor);
@@ -62,7 +61,23 @@ impl State {
         self.sweep.cursor = cursor;
         self.versioned.arena.settle(horizon, cursor);
         while budget > 0 && self.evacuate(&mut budget) {}
-        budget == 0
+        while budget > 0 && self.pack() {
+            budget -= 1;
+        }
+    }
+
+    /// Gives back one list of versions, of those not needed any more.
+    fn pack(&mut self) -> bool {
+        match self.versioned.pack() {
+            Packing::Done => return false,
+            Packing::Going => {}
+            Packing::Move(key) => {
+                self.index.update(&mut self.versioned, &key, |versioned, entry| {
+                    (entry.map(|entry| versioned.move_history(entry)), ())
+                });
+            }
+        }
+        true
     }
 
     /// Removes versions of a key that nobody sees from `horizon` on.

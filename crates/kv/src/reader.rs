@@ -110,8 +110,12 @@ impl Reader {
     pub fn size(&self) -> Size {
         let state = self.shared.state.read();
         let (held, live) = state.versioned.arena.bytes();
-        let index = state.index.bytes() + state.versioned.histories_bytes();
-        Size { total_bytes: (held + index) as u64, in_use_bytes: (live + index) as u64 }
+        let index = state.index.bytes();
+        let (histories, used) = state.versioned.histories_bytes();
+        Size {
+            total_bytes: (held + index + histories) as u64,
+            in_use_bytes: (live + index + used) as u64,
+        }
     }
 
     /// A hash of everything that can be read up to `revision` (0: the latest):

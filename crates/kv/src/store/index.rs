@@ -9,7 +9,7 @@
 //! them first, and goes to the records (a cache miss each) hardly ever in vain.
 
 use super::arena::{Arena, LOCATION_BITS, Location, Record};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::{Bound, ControlFlow};
 
 /// The most entries of a leaf.
@@ -91,12 +91,13 @@ pub(crate) struct Versioned {
     pub(crate) arena: Arena,
     /// Locations, oldest first.
     histories: Vec<VecDeque<Location>>,
-    free: Vec<usize>,
+    /// Places in it that are empty, to be used again.
+    free: BTreeSet<usize>,
 }
 
 impl Versioned {
     pub(crate) fn new(segment_bytes: usize) -> Self {
-        Self { arena: Arena::new(segment_bytes), histories: Vec::new(), free: Vec::new() }
+        Self { arena: Arena::new(segment_bytes), histories: Vec::new(), free: BTreeSet::new() }
     }
 
     /// The newest version of an entry's key.
@@ -148,7 +149,7 @@ impl Versioned {
         match entry.versions() {
             Versions::One(first) => {
                 let list = VecDeque::from([first, location]);
-                let history = if let Some(history) = self.free.pop() {
+                let history = if let Some(history) = self.free.pop_first() {
                     self.histories[history] = list;
                     history
                 } else {
@@ -187,7 +188,7 @@ impl Versioned {
                     return Some(entry);
                 }
                 let last = std::mem::take(list).pop_front();
-                self.free.push(history);
+                self.free.insert(history);
                 last.map(|last| entry.with(Versions::One(last), entry.is_deleted()))
             }
         }
@@ -204,10 +205,50 @@ impl Versioned {
         }
     }
 
-    /// About how many bytes the lists take.
-    pub(crate) fn histories_bytes(&self) -> usize {
-        self.histories.len() * size_of::<VecDeque<Location>>()
+    /// Gives back an empty list at the end of the lists, if that is worth it.
+    /// Where a list in use stands at the end, returns its key, whose entry is
+    /// to be updated with [`Versioned::move_history`].
+    pub(crate) fn pack(&mut self) -> Packing {
+        if self.free.len() * 2 <= self.histories.len() {
+            return Packing::Done;
+        }
+        let last = self.histories.len() - 1;
+        if !self.free.remove(&last) {
+            let newest = *self.histories[last].back().expect("it is in use");
+            return Packing::Move(self.arena.record(newest).key.to_vec());
+        }
+        self.histories.pop();
+        if self.histories.len() * 4 < self.histories.capacity() {
+            self.histories.shrink_to(self.histories.len() * 2);
+        }
+        Packing::Going
     }
+
+    /// The entry with its list at an empty place nearer to the beginning.
+    pub(crate) fn move_history(&mut self, entry: Entry) -> Entry {
+        let Versions::Many(history) = entry.versions() else { return entry };
+        let Some(to) = self.free.pop_first() else { return entry };
+        self.histories.swap(history, to);
+        self.free.insert(history);
+        entry.with(Versions::Many(to), entry.is_deleted())
+    }
+
+    /// About how many bytes the lists take; and those in use.
+    pub(crate) fn histories_bytes(&self) -> (usize, usize) {
+        let used = self.histories.len() - self.free.len();
+        let size = size_of::<VecDeque<Location>>() + 4 * size_of::<Location>();
+        (self.histories.len() * size, used * size)
+    }
+}
+
+/// How [`Versioned::pack`] went.
+pub(crate) enum Packing {
+    /// There is nothing more to do.
+    Done,
+    /// There may be.
+    Going,
+    /// The list of this key is in the way.
+    Move(Vec<u8>),
 }
 
 /// Where a range of keys ends.
