@@ -95,6 +95,14 @@ pub trait Snapshot: Send {
     fn read_chunk(&mut self, bytes_max: usize, out: &mut Vec<u8>) -> std::io::Result<()>;
 }
 
+/// A state that is small enough to be encoded in one go.
+impl Snapshot for std::io::Cursor<Vec<u8>> {
+    fn read_chunk(&mut self, bytes_max: usize, out: &mut Vec<u8>) -> std::io::Result<()> {
+        use std::io::Read;
+        self.take(bytes_max as u64).read_to_end(out).map(drop)
+    }
+}
+
 /// A deterministic state machine: the same commands in the same order give the
 /// same state and the same replies on every member.
 ///
