@@ -12,6 +12,10 @@ use driftless_raft::{GroupId, NodeId, Position};
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 
+#[cfg(test)]
+#[path = "snapshot_port_tests.rs"]
+mod tests;
+
 /// What is read from a machine, or from a file, at once.
 const PIECE_BYTES: usize = 256 << 10;
 /// A longer sidecar is not believed.
@@ -145,6 +149,8 @@ impl<D: Disk + Clone> SnapshotPort<D> {
     ) -> Result<(u64, bool), SnapshotError> {
         let same = matches!(&self.writing, Some((by, writer))
             if *by == maker && writer.last() == meta.last);
+        // Rule IS.2: a first piece begins a new file (or goes on with the one of a
+        // transfer that broke off).
         if !same {
             self.writing = None;
             let writer = match self.store.resume(self.group, meta, maker)? {
@@ -154,11 +160,14 @@ impl<D: Disk + Clone> SnapshotPort<D> {
             self.writing = Some((maker, writer));
         }
         let (_, writer) = self.writing.as_mut().expect("as above");
+        // Rule IS.3: write the data at the given offset.
         if writer.received() != offset {
             return Ok((writer.received(), false));
         }
         writer.write_chunk(bytes)?;
         let received = writer.received();
+        // Rule IS.5: save the snapshot, discard any older one, partial or whole (the
+        // latter when the log no longer needs it).
         if done && let Some((_, writer)) = self.writing.take() {
             writer.finish()?;
         }

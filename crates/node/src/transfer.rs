@@ -85,7 +85,7 @@ impl Node {
     ) {
         let current_term = self.raft.term();
         if term < current_term {
-            // Rule IS.1: reply at once if term < current_term.
+            // As the algorithm does for the whole (IS.1): reply at once.
             let (last, received) = (meta.last, 0);
             let ack = PeerFrame::SnapshotAck { term: current_term, last, received, done: false };
             self.links.send(from, &ack, actions);
@@ -93,9 +93,7 @@ impl Node {
             // All that it covers is here already; the algorithm says so.
             self.snapshot_arrived(moment, (from, term), &meta, offset, actions);
         } else if self.snapshots.writing.is_none() && !self.snapshots.saving {
-            // Rule IS.2: a first piece begins a new file (or goes on with the
-            // one of a transfer that broke off).
-            // Rule IS.3: write the data at the given offset.
+            // Rules IS.2, IS.3 and IS.5 concern the file: `SnapshotPort`.
             self.snapshots.writing = Some((from, term));
             let job = SnapshotJob::WriteChunk { meta, maker, offset, bytes, done };
             actions.push(Action::Snapshot(job));
@@ -149,10 +147,10 @@ impl Node {
             }
             SnapshotDone::Written { meta, received, done } => {
                 let Some((from, term)) = self.snapshots.writing.take() else { return };
+                // Rule IS.4: reply and wait for more until the last piece.
                 if done {
                     self.snapshot_arrived(moment, (from, term), &meta, received, actions);
                 } else {
-                    // Rule IS.4: reply and wait for more if this is not the last.
                     let last = meta.last;
                     let ack = PeerFrame::SnapshotAck { term, last, received, done: false };
                     self.links.send(from, &ack, actions);
