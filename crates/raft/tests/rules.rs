@@ -379,6 +379,9 @@ fn sl_7_only_an_entry_of_its_own_term_commits_by_count() {
     // A majority holds 2^2, and yet it may still be overwritten (Figure 8).
     me.hear(BOB, stored(4, 2));
     assert_eq!(me.raft.commit_index(), Index(0));
+    // What nobody else holds yet does not come along.
+    me.step(Input::Propose { count: 2 });
+    me.sync();
     me.hear(BOB, stored(4, 3));
     assert_eq!(me.raft.commit_index(), Index(3));
 }
@@ -504,10 +507,12 @@ fn is_8_the_state_machine_is_reset_once_the_log_is() {
     let mut me = follower(2, &[Run::new(1, 1, 3)]);
     me.hear(BOB, append(2, at(1, 3), &[], 3));
     let restore = Effect::Restore { snapshot: at(2, 5) };
-    let effects = me.hear(BOB, snapshot(2, at(2, 5)));
+    let (term, last, membership) = (Term(2), at(2, 5), Membership::of([ME, BOB]));
+    let message = Message::InstallSnapshot { term, last, membership: membership.clone() };
+    let effects = me.hear(BOB, message);
     assert!(!effects.contains(&restore), "the log that begins behind it is not durable yet");
+    assert_eq!(me.raft.membership(), &membership);
     let persist = record(&effects).unwrap();
-    let membership = Membership::of([ME, BOB, CAROL]);
     assert_eq!(persist.source, Source::Snapshot { last: at(2, 5), membership });
     assert_eq!(persist.hard_state.commit_index, Index(5));
     assert!(me.sync().contains(&restore));
