@@ -1,3 +1,5 @@
+//! Frames: what goes in comes out, and bytes that are no frame are refused.
+
 use super::*;
 use driftless_raft::ReadId;
 

@@ -1,3 +1,5 @@
+//! The handshake of peers, and what comes of links.
+
 use super::*;
 
 const A: NodeId = NodeId(1);

@@ -1,3 +1,5 @@
+//! Commands of clients on their way: asked, sent, sent again, answered.
+
 use super::*;
 
 fn proposals() -> Proposals {

@@ -1,3 +1,5 @@
+//! Histories that are linearizable, and histories that are not.
+
 use super::{Model, Verdict, check, check_within};
 use crate::history::{History, OperationId, Outcome};
 use crate::random::Random;
