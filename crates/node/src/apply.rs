@@ -161,7 +161,7 @@ impl Node {
             (Some(ReadPurpose::Apply { first }), entries) => {
                 self.applier.reading = false;
                 // A snapshot may have taken the place of what was read for.
-                if self.applier.applied.index.next() != first || self.snapshots.to_load.is_some() {
+                if self.applier.applied.index.next() != first || self.snapshots.must_load() {
                     self.pump(actions);
                     return;
                 }
@@ -181,7 +181,7 @@ impl Node {
 
     /// Lets applying, loading and saving go on as far as they can now.
     pub(crate) fn pump(&mut self, actions: &mut Vec<Action>) {
-        if self.applier.outstanding.is_some() || self.snapshots.loading || !self.started {
+        if self.applier.outstanding.is_some() || self.snapshots.loading.is_some() || !self.started {
             return;
         }
         if let Some(meta) = self.snapshots.to_load.take() {
@@ -189,8 +189,7 @@ impl Node {
                 self.pump(actions);
                 return;
             }
-            self.snapshots.loading = true;
-            self.snapshots.to_load = Some(meta.clone());
+            self.snapshots.loading = Some(meta.clone());
             actions.push(Action::Snapshot(SnapshotJob::Load { meta }));
             return;
         }

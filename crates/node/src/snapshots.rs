@@ -24,8 +24,8 @@ pub(crate) struct Snapshots {
     pub(crate) saving: bool,
     /// This one must be loaded into the machine before anything else.
     pub(crate) to_load: Option<SnapshotMeta>,
-    /// The machine is loading it.
-    pub(crate) loading: bool,
+    /// The machine is loading this one; a newer one may be waiting by now.
+    pub(crate) loading: Option<SnapshotMeta>,
     pub(crate) sending: BTreeMap<NodeId, Sending>,
     /// A received piece is being written, for this leader in this term.
     pub(crate) writing: Option<(NodeId, Term)>,
@@ -39,12 +39,17 @@ impl Snapshots {
             newest,
             saving: false,
             to_load: None,
-            loading: false,
+            loading: None,
             sending: BTreeMap::new(),
             writing: None,
             bytes_since: 0,
             entries_since: 0,
         }
+    }
+
+    /// Whether a snapshot is to take the place of the machine's state.
+    pub(crate) fn must_load(&self) -> bool {
+        self.to_load.is_some() || self.loading.is_some()
     }
 
     /// Entries were applied.
@@ -56,8 +61,7 @@ impl Snapshots {
     /// Whether enough was applied since the last one to take another.
     pub(crate) fn due(&self, options: &NodeOptions) -> bool {
         !self.saving
-            && self.to_load.is_none()
-            && !self.loading
+            && !self.must_load()
             && (self.bytes_since >= options.snapshot_every_bytes
                 || self.entries_since >= options.snapshot_every_entries)
     }

@@ -203,8 +203,7 @@ impl Node {
 
     /// The machine holds a snapshot's state.
     fn loaded(&mut self, result: Result<Bytes, String>, actions: &mut Vec<Action>) {
-        self.snapshots.loading = false;
-        let Some(meta) = self.snapshots.to_load.take() else { return };
+        let Some(meta) = self.snapshots.loading.take() else { return };
         let sessions = result.and_then(|sidecar| {
             Sessions::decode(&sidecar).map_err(|error| format!("its sessions: {error}"))
         });
