@@ -1,2 +1,51 @@
-//! The `driftless` command.
-fn main() {}
+//! The `driftless` command: a cluster in one command, one member of it, a
+//! client, a load generator, and the tools around them.
+
+#![forbid(unsafe_code)]
+
+mod client;
+mod failure;
+mod output;
+
+use clap::{Parser, Subcommand};
+use failure::Failure;
+use std::process::ExitCode;
+
+/// Replicas that never drift apart: a strongly consistent key-value store that
+/// speaks the etcd v3 API.
+#[derive(Parser)]
+#[command(name = "driftless", version, long_version = LONG_VERSION, after_help = EXAMPLES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const LONG_VERSION: &str = env!("CARGO_PKG_VERSION");
+
+const EXAMPLES: &str = "\
+Examples:
+  driftless put greeting hello          store a value ...
+  driftless get greeting                ... and read it
+  driftless watch --prefix app/         see what changes under app/
+  driftless status                      who leads, and how each member is
+
+Exit codes:
+  0  done
+  1  failed or refused; the message says what and what to do
+  2  the command line is wrong
+  3  no member could be reached, or none answered in time
+  4  `get` of a single key that is not there";
+
+#[derive(Subcommand)]
+enum Command {
+    #[command(flatten)]
+    Client(client::ClientCommand),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let result = match arguments.command {
+        Command::Client(command) => client::run(command),
+    };
+    result.map_or_else(Failure::report, |()| ExitCode::SUCCESS)
+}
