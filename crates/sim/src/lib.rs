@@ -7,7 +7,29 @@
 
 #![forbid(unsafe_code)]
 
+mod clients;
+mod clock;
+mod disk;
+mod durable;
+mod ending;
+mod faults;
 pub mod history;
+pub mod invariants;
 pub mod linearizable;
+mod links;
+mod member;
+mod network;
+pub mod plan;
+mod process;
 pub mod random;
 pub mod register;
+pub mod report;
+pub mod workload;
+pub mod world;
+
+pub use driftless_node as node;
+pub use invariants::{Failure, Property};
+pub use plan::Plan;
+pub use report::{Report, Situation};
+pub use workload::{Ask, Request, Workload};
+pub use world::{Outcome, World};

@@ -16,10 +16,10 @@
 //!    none is used only to be overwritten before anybody saw it.
 
 use crate::history::{History, Operation, Outcome};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::fmt::Debug;
-use std::hash::Hash;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// What the object would do if it had one client: the meaning against which a
 /// history is checked.
@@ -385,13 +385,13 @@ fn output<I, O>(operation: &Operation<I, O>) -> Option<&O> {
 /// Configurations of which none can do only what another can.
 struct Frontier<S> {
     kept: Vec<Option<Configuration<S>>>,
-    /// Looked up only, never walked.
-    alike: HashMap<(S, Vec<u32>), Vec<usize>>,
+    /// Where those of one hash of state and early operations are kept.
+    alike: BTreeMap<u64, Vec<usize>>,
 }
 
 impl<S> Default for Frontier<S> {
     fn default() -> Self {
-        Self { kept: Vec::new(), alike: HashMap::new() }
+        Self { kept: Vec::new(), alike: BTreeMap::new() }
     }
 }
 
@@ -399,18 +399,22 @@ impl<S: Clone + Eq + Hash> Frontier<S> {
     /// Keeps `new` unless one that used no more unknown operations is there;
     /// says where.
     fn insert(&mut self, new: Configuration<S>) -> Option<usize> {
-        let alike = self.alike.entry((new.state.clone(), new.early.clone())).or_default();
+        let mut hasher = DefaultHasher::new();
+        (&new.state, &new.early).hash(&mut hasher);
+        let alike = self.alike.entry(hasher.finish()).or_default();
         let kept = &mut self.kept;
-        let enough = |old: &Configuration<S>| is_subset(&old.spent, &new.spent);
+        let is_like = |old: &Configuration<S>| old.state == new.state && old.early == new.early;
+        let enough = |old: &Configuration<S>| is_like(old) && is_subset(&old.spent, &new.spent);
         if alike.iter().any(|place| kept[*place].as_ref().is_some_and(enough)) {
             return None;
         }
         alike.retain(|&place| {
-            let worse = kept[place].as_ref().is_none_or(|old| is_subset(&new.spent, &old.spent));
-            if worse {
+            let worse = |old: &Configuration<S>| is_like(old) && is_subset(&new.spent, &old.spent);
+            let is_worse = kept[place].as_ref().is_some_and(worse);
+            if is_worse {
                 kept[place] = None;
             }
-            !worse
+            !is_worse
         });
         alike.push(kept.len());
         kept.push(Some(new));

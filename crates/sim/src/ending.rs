@@ -1,0 +1,150 @@
+//! The end of a run: is the world whole again, and was all well?
+
+use crate::invariants::{Breach, Property, hold};
+use crate::linearizable::{Verdict, check};
+use crate::process::frozen_bytes;
+use crate::random::hash_bytes;
+use crate::workload::Workload;
+use crate::world::{Happening, Phase, World};
+use driftless_node::log::verify;
+use driftless_node::machine::StateMachine;
+use driftless_node::raft::Role;
+use std::fmt::Write as _;
+
+/// How often the world is looked at.
+const LOOK_US: u64 = 50_000;
+
+impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
+    /// Is everybody there and of one mind?
+    pub(crate) fn look(&mut self) -> Result<(), Breach> {
+        let whole = self.is_whole();
+        match self.phase {
+            Phase::Settling if whole => {
+                self.tell(|| "all members agree; the last questions".into());
+                self.phase = Phase::Asking;
+                self.ask_all();
+            }
+            Phase::Asking if whole => {
+                self.phase = Phase::Over;
+                return Ok(());
+            }
+            _ => {}
+        }
+        let healed_us = self.now - self.plan.active_us;
+        hold!(
+            healed_us < self.plan.settle_us,
+            Liveness,
+            "{} s after the last fault: {}",
+            healed_us / 1_000_000,
+            self.describe()
+        );
+        self.after(LOOK_US, Happening::Look);
+        Ok(())
+    }
+
+    /// Whether all members that may be there are, agree on one leader and one
+    /// log, have applied all of it, and have nothing left to do.
+    fn is_whole(&self) -> bool {
+        let Some(leader) = self.leader() else { return false };
+        let Some(head) = &self.members[&leader].running else { return false };
+        let head = head.node.status();
+        self.open.is_empty()
+            && self.members.values().filter(|member| !member.is_out).all(|member| {
+                member.running.as_ref().is_some_and(|running| {
+                    let status = running.node.status();
+                    let leads = status.role == Role::Leader;
+                    status.term == head.term
+                        && status.leader == Some(leader)
+                        && (leads == (status.node_id == leader))
+                        && status.last == head.last
+                        && status.commit_index == head.last.index
+                        && status.applied_index == head.last.index
+                        && running.snapshot_queue.is_empty()
+                        && running.log_queue.is_empty()
+                        && running.log_batch.is_empty()
+                })
+            })
+    }
+
+    /// How each member stands, for a report.
+    fn describe(&self) -> String {
+        let mut text = String::new();
+        for (id, member) in &self.members {
+            let told = match &member.running {
+                None if member.is_out => write!(text, "member {id} is out for good; "),
+                None => write!(text, "member {id} is down; "),
+                Some(running) => {
+                    let status = running.node.status();
+                    write!(
+                        text,
+                        "member {id} is {:?} in term {} (leader {:?}), log to {}, committed {}, \
+                         durable {}, applied {}{}; ",
+                        status.role,
+                        status.term,
+                        status.leader.map(|leader| leader.0),
+                        status.last,
+                        status.commit_index,
+                        status.durable_index,
+                        status.applied_index,
+                        if status.low_space { ", low on space" } else { "" },
+                    )
+                }
+            };
+            told.expect("a string takes all");
+        }
+        write!(text, "{} requests open", self.open.len()).expect("a string takes all");
+        text
+    }
+
+    /// The whole run lies behind us: what came of it?
+    pub(crate) fn judge(&mut self) -> Result<(), Breach> {
+        self.same_state()?;
+        for (id, member) in &mut self.members {
+            // Its process ends first: the directory is read as an operator would.
+            member.running = None;
+            let report = verify(&member.disk);
+            hold!(
+                report.is_whole(),
+                LogVerifies,
+                "the data directory of member {id}: {:?}",
+                report.problems
+            );
+        }
+        match check(&self.workload.model(), &self.history) {
+            Verdict::Linearizable => Ok(()),
+            Verdict::Violation(violation) => {
+                Err(Breach(Property::Linearizable, violation.to_string()))
+            }
+            Verdict::Undecided { key, configurations } => Err(Breach(
+                Property::Linearizable,
+                format!(
+                    "the history of {key:?} is too entangled to be checked \
+                     ({configurations} configurations): let requests meet less often"
+                ),
+            )),
+        }
+    }
+
+    fn same_state(&mut self) -> Result<(), Breach> {
+        let mut states = Vec::new();
+        for (id, member) in &mut self.members {
+            let Some(running) = &mut member.running else { continue };
+            let state = hash_bytes(&frozen_bytes(&mut running.machine));
+            states.push((*id, state));
+            if let Err(why) = self.workload.examine(&running.machine.reader()) {
+                return Err(Breach(Property::Machine, format!("member {id}: {why}")));
+            }
+        }
+        let first = states.first().map(|(_, state)| *state);
+        hold!(
+            states.iter().all(|(_, state)| Some(*state) == first),
+            SameState,
+            "members end in different states: {states:x?}"
+        );
+        if let Some(state) = first {
+            self.digest.word(state);
+            self.tell(|| format!("all members end in state {state:016x}"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,233 @@
+//! Faults strike, and are lifted.
+
+use crate::invariants::Breach;
+use crate::network::Process;
+use crate::plan::{Fault, Who};
+use crate::report::Situation;
+use crate::workload::Workload;
+use crate::world::{Happening, Lift, Phase, World};
+use driftless_node::machine::StateMachine;
+use driftless_node::raft::{NodeId, Role};
+
+impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
+    /// A planned fault strikes.
+    pub(crate) fn strike(&mut self, fault: Fault) {
+        if self.phase != Phase::Stormy {
+            return;
+        }
+        self.tell(|| format!("FAULT {fault:?}"));
+        match fault {
+            Fault::Crash { who, for_us } => self.crash(self.find(who), false, for_us),
+            Fault::PowerCut { who, for_us } => self.crash(self.find(who), true, for_us),
+            Fault::PowerCutInWrite { who, operations, .. } => {
+                let id = self.find(who);
+                self.members[&id].disk.memory.power_cut_after(operations);
+            }
+            Fault::PowerCutOfAll { for_us } => {
+                self.count(Situation::PowerCutOfAll);
+                for id in self.everybody() {
+                    let spread_us = self.random.below(for_us / 2 + 1);
+                    self.crash(id, true, for_us / 2 + spread_us);
+                }
+            }
+            Fault::Pause { who, for_us } => self.pause(self.find(who), for_us),
+            Fault::BreakLinks { one, other } => {
+                let (one, other) = (NodeId(one), NodeId(other));
+                for id in self.network.find(|connection| connection.is_between(one, other)) {
+                    self.count(Situation::LinkBroken);
+                    self.break_link(id);
+                }
+            }
+            Fault::Isolate { who, for_us } => {
+                let id = self.find(who);
+                if self.leader() == Some(id) {
+                    self.count(Situation::LeaderIsolated);
+                }
+                self.part(for_us, |one, other| one == id || other == id);
+            }
+            Fault::Partition { side, for_us } => {
+                let in_side = |id: NodeId| side >> (id.0 - 1) & 1 == 1;
+                let parted = self.part(for_us, |one, other| in_side(one) != in_side(other));
+                if parted {
+                    self.count(Situation::Partition);
+                }
+            }
+            Fault::OneWay { from, to, for_us } => {
+                if self.part(for_us, |one, other| (one.0, other.0) == (from, to)) {
+                    self.count(Situation::OneWayCut);
+                }
+            }
+            Fault::PairCut { one, other, for_us } => {
+                let pair = [one, other].map(NodeId);
+                if self.part(for_us, |from, to| pair == [from, to] || pair == [to, from]) {
+                    self.count(Situation::PairCut);
+                }
+            }
+            Fault::SlowNetwork { factor, for_us } => {
+                self.count(Situation::SlowNetwork);
+                self.network.slowness = factor;
+                self.after(for_us, Happening::Lift(Lift::NetworkSpeed));
+            }
+            Fault::ClockLeap { who, by_us } => {
+                self.count(Situation::ClockLeap);
+                let (id, now) = (self.find(who), self.now);
+                self.member(id).clock.leap(now, by_us);
+                self.clock_changed(id);
+            }
+            Fault::ClockRate { who, rate_ppm } => {
+                self.count(Situation::ClockRate);
+                self.set_clock_rate(self.find(who), rate_ppm);
+            }
+            Fault::SlowDisk { who, factor, for_us } => {
+                self.count(Situation::SlowDisk);
+                let id = self.find(who);
+                self.member(id).disk_slowness = factor;
+                self.after(for_us, Happening::Lift(Lift::DiskSpeed(id)));
+            }
+            Fault::FullDisk { who, for_us } => {
+                self.count(Situation::FullDisk);
+                let id = self.find(who);
+                let disk = &self.members[&id].disk.memory;
+                disk.limit_bytes(Some(disk.used_bytes()));
+                self.after(for_us, Happening::Lift(Lift::Room(id)));
+            }
+            Fault::FailSync { who } => {
+                self.count(Situation::FailedSync);
+                self.members[&self.find(who)].disk.memory.fail_syncs(1);
+            }
+            Fault::WipeDisk { who } => self.lose_disk(self.find(who)),
+        }
+    }
+
+    fn member(&mut self, id: NodeId) -> &mut crate::member::Member<M> {
+        self.members.get_mut(&id).expect("a member of this world")
+    }
+
+    fn everybody(&self) -> Vec<NodeId> {
+        self.members.keys().copied().collect()
+    }
+
+    /// Who leads, in the highest term that anybody leads in.
+    pub(crate) fn leader(&self) -> Option<NodeId> {
+        let running = self.members.values().filter_map(|member| member.running.as_ref());
+        let leaders = running.filter(|running| running.node.raft().role() == Role::Leader);
+        leaders
+            .max_by_key(|running| running.node.raft().term())
+            .map(|running| running.process.member)
+    }
+
+    fn find(&self, who: Who) -> NodeId {
+        match who {
+            Who::Member(number) => NodeId(number),
+            Who::Leader(number) => self.leader().unwrap_or(NodeId(number)),
+        }
+    }
+
+    fn crash(&mut self, id: NodeId, power_goes: bool, for_us: u64) {
+        if self.members[&id].running.is_none() {
+            return;
+        }
+        self.count(if power_goes { Situation::PowerCut } else { Situation::Crash });
+        self.end_process(id, power_goes);
+        if self.members.values().all(|member| member.running.is_none()) {
+            self.count(Situation::WholeClusterDown);
+        }
+        self.start_later(id, for_us);
+    }
+
+    pub(crate) fn start_later(&mut self, id: NodeId, in_us: u64) {
+        let in_us = if self.phase == Phase::Stormy { in_us } else { in_us.min(100_000) };
+        self.after(in_us, Happening::Lift(Lift::Start(id)));
+    }
+
+    fn pause(&mut self, id: NodeId, for_us: u64) {
+        let Some(running) = &mut self.member(id).running else { return };
+        running.paused = true;
+        let process = running.process;
+        self.count(Situation::Pause);
+        self.after(for_us, Happening::Lift(Lift::Resume(process)));
+    }
+
+    /// Cuts every direction that `cut` names, for a while. Says whether there
+    /// was any.
+    fn part(&mut self, for_us: u64, cut: impl Fn(NodeId, NodeId) -> bool) -> bool {
+        let all = self.everybody();
+        let ways = all.iter().flat_map(|from| all.iter().map(move |to| (*from, *to)));
+        let ways: Vec<_> = ways.filter(|(from, to)| from != to && cut(*from, *to)).collect();
+        self.cut(&ways);
+        let any = !ways.is_empty();
+        self.after(for_us, Happening::Lift(Lift::Mend(ways)));
+        any
+    }
+
+    fn set_clock_rate(&mut self, id: NodeId, rate_ppm: u64) {
+        let now = self.now;
+        self.member(id).clock.set_rate(now, rate_ppm);
+        self.clock_changed(id);
+    }
+
+    fn clock_changed(&mut self, id: NodeId) {
+        if let Some(process) = self.members[&id].process() {
+            self.expect_wake_anew(process);
+        }
+    }
+
+    /// Wipes a disk, if every peer has met its member: one that nobody knows is
+    /// new, and may be.
+    fn lose_disk(&mut self, id: NodeId) {
+        let member = &self.members[&id];
+        if member.is_out || member.known_by.len() as u64 + 1 < self.plan.members {
+            self.tell(|| format!("member {id} is not known to all yet and keeps its disk"));
+            return;
+        }
+        self.count(Situation::WipedDisk);
+        self.end_process(id, true);
+        self.wipe(id);
+        self.start_later(id, 10_000);
+    }
+
+    pub(crate) fn lift(&mut self, lift: Lift) -> Result<(), Breach> {
+        match lift {
+            Lift::Start(id) => return self.start(id),
+            Lift::Resume(process) => return self.resume(process),
+            // When all heals these are lifted at once.
+            _ if self.phase != Phase::Stormy => {}
+            Lift::Mend(ways) => {
+                self.mend(&ways);
+                self.tell(|| format!("mended: {ways:?}"));
+            }
+            Lift::DiskSpeed(id) => self.member(id).disk_slowness = 1,
+            Lift::Room(id) => {
+                self.members[&id].disk.memory.limit_bytes(None);
+                self.tell(|| format!("member {id} has room on its disk again"));
+            }
+            Lift::NetworkSpeed => self.network.slowness = 1,
+        }
+        Ok(())
+    }
+
+    /// Faults are over: everything works again, and whoever is down comes back.
+    pub(crate) fn heal(&mut self) -> Result<(), Breach> {
+        self.tell(|| "all faults are over".into());
+        self.phase = Phase::Calm;
+        self.network.slowness = 1;
+        self.mend_all();
+        for id in self.everybody() {
+            let member = self.member(id);
+            member.disk_slowness = 1;
+            let disk = &member.disk.memory;
+            disk.limit_bytes(None);
+            disk.fail_syncs(0);
+            disk.power_cut_after(u64::MAX);
+            self.set_clock_rate(id, 1_000_000);
+            let paused: Option<Process> = self.members[&id].process();
+            if let Some(process) = paused {
+                self.resume(process)?;
+            }
+            let back_us = self.random.below(100_000);
+            self.start_later(id, back_us);
+        }
+        self.after(2_000_000, Happening::LastCall);
+        Ok(())
+    }
+}

@@ -1,0 +1,494 @@
+//! What must hold after every step, checked against ghosts: facts that no
+//! member has, because they span members, crashes and time.
+//!
+//! The paper's five safety properties (Figure 3) and those that a durable
+//! implementation adds. Each check looks only at what the step may have
+//! changed, so that a world of a hundred thousand steps stays quick.
+
+use crate::durable::Durable;
+use crate::random::{Digest, hash_bytes};
+use driftless_node::codec::{Entry, EntryKind};
+use driftless_node::log::Record;
+use driftless_node::raft::{Index, NodeId, Position, Raft, Role, Term, Trail};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+/// What was broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Property {
+    /// At most one leader a term (§5.2).
+    ElectionSafety,
+    /// A leader never overwrites or deletes entries of its log (§5.3).
+    LeaderAppendOnly,
+    /// Logs that agree on an entry agree on everything before it (§5.3).
+    LogMatching,
+    /// A committed entry is in the log of every later leader (§5.4).
+    LeaderCompleteness,
+    /// All members apply the same commands in the same order (§5.4.3).
+    StateMachineSafety,
+    /// What is committed is durable on a quorum.
+    CommittedIsDurable,
+    /// Term, vote and commit index never go back.
+    HardStateMonotonic,
+    /// Nothing is applied that is not committed and locally durable.
+    AppliedIsDurable,
+    /// What was acknowledged as durable is there after a crash.
+    DurableSurvives,
+    /// A command is applied at most as often as it was asked for.
+    AppliedAtMostOnce,
+    /// A request is answered once, and never left open.
+    AnsweredOnce,
+    /// A read sees all that was committed before it was asked.
+    ReadIsFresh,
+    /// Client histories are linearizable.
+    Linearizable,
+    /// Once faults stop, the world is whole again in bounded time.
+    Liveness,
+    /// All members end in the same state.
+    SameState,
+    /// Every data directory verifies.
+    LogVerifies,
+    /// The machine's own examination (see `Workload::examine`).
+    Machine,
+    /// A member could not start from what it had made durable.
+    Starts,
+    /// No panic, ever.
+    NoPanic,
+}
+
+/// A broken promise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Which.
+    pub property: Property,
+    /// When, in virtual microseconds.
+    pub at_us: u64,
+    /// What happened.
+    pub detail: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { property, at_us, detail } = self;
+        write!(f, "{property:?} broken at {:.6} s: {detail}", *at_us as f64 / 1e6)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// A check's outcome before the world adds the time.
+pub(crate) type Check = Result<(), Breach>;
+
+/// A [`Failure`] without its time.
+#[derive(Debug)]
+pub(crate) struct Breach(pub(crate) Property, pub(crate) String);
+
+/// Fails with a property and a formatted reason unless the condition holds.
+macro_rules! hold {
+    ($condition:expr, $property:ident, $($reason:tt)+) => {
+        if !$condition {
+            return Err($crate::invariants::Breach(
+                $crate::invariants::Property::$property,
+                format!($($reason)+),
+            ));
+        }
+    };
+}
+pub(crate) use hold;
+
+/// What a process was seen to be after its last step.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    role: Role,
+    term: Term,
+    last: Position,
+    commit: Index,
+}
+
+/// A committed entry.
+#[derive(Clone, Copy, Debug)]
+struct Committed {
+    term: Term,
+    /// A term in which it was known committed; no lower than the term in which
+    /// it was.
+    known_in: Term,
+    /// Its request was committed before: an entry that must not be applied.
+    is_repeated: bool,
+}
+
+/// What an entry holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Content {
+    hash: u64,
+    /// Names the request that a command came with, whatever retry this is.
+    request: Option<u64>,
+}
+
+impl Content {
+    fn of(entry: &Entry) -> Self {
+        let mut digest = Digest::default();
+        digest.word(entry.kind as u64);
+        digest.bytes(&entry.payload);
+        // The node's envelope begins with session and sequence number.
+        let request = match entry.kind {
+            EntryKind::Command => entry.payload.get(..16).map(hash_bytes),
+            EntryKind::Noop | EntryKind::Session => None,
+        };
+        Self { hash: digest.value(), request }
+    }
+}
+
+/// The ghosts.
+#[derive(Debug, Default)]
+pub(crate) struct Ghosts {
+    seen: BTreeMap<NodeId, Seen>,
+    leaders: BTreeMap<Term, NodeId>,
+    /// Where each term's entries begin, and the term of the entry before.
+    term_starts: BTreeMap<Term, (Index, Term)>,
+    /// Each entry's content.
+    contents: BTreeMap<Position, Content>,
+    committed: Vec<Committed>,
+    /// Requests that are committed.
+    requests: BTreeSet<u64>,
+    /// The commands that machines saw, in order, as hashes.
+    applied: Vec<u64>,
+    /// How many commands had been applied through an index.
+    applied_through: BTreeMap<Index, usize>,
+    /// How often each command was asked for and applied.
+    asked: BTreeMap<u64, u32>,
+    done: BTreeMap<u64, u32>,
+}
+
+impl Ghosts {
+    /// The last index known to be committed by anybody.
+    pub(crate) fn commit_index(&self) -> Index {
+        Index(self.committed.len() as u64)
+    }
+
+    /// Whether a leader was seen in `term`.
+    pub(crate) fn had_leader(&self, term: Term) -> bool {
+        self.leaders.contains_key(&term)
+    }
+
+    /// How many committed entries of a stretch repeat an earlier request.
+    pub(crate) fn repeated_between(&self, after: Index, through: Index) -> usize {
+        let stretch = self.committed.get(after.0 as usize..through.0 as usize).unwrap_or_default();
+        stretch.iter().filter(|entry| entry.is_repeated).count()
+    }
+
+    /// A process begins with what it recovered.
+    pub(crate) fn process_started(&mut self, member: NodeId, raft: &Raft) {
+        let commit = raft.trail().base().index;
+        self.seen.insert(
+            member,
+            Seen { role: raft.role(), term: raft.term(), last: raft.last(), commit },
+        );
+    }
+
+    /// A client asks for `command`.
+    pub(crate) fn asked(&mut self, command: &[u8]) {
+        *self.asked.entry(hash_bytes(command)).or_default() += 1;
+    }
+
+    /// A member asks its log for a record.
+    pub(crate) fn record_asked(
+        &mut self,
+        member: NodeId,
+        before: &Durable,
+        record: &Record,
+    ) -> Check {
+        let (old, new) = (before.asked_hard_state(), record.hard_state);
+        hold!(
+            new.current_term >= old.current_term,
+            HardStateMonotonic,
+            "member {member} goes back from term {} to {}",
+            old.current_term,
+            new.current_term
+        );
+        let same_term = new.current_term == old.current_term;
+        hold!(
+            !same_term || old.voted_for.is_none() || old.voted_for == new.voted_for,
+            HardStateMonotonic,
+            "member {member} changes its vote in term {} from {:?} to {:?}",
+            new.current_term,
+            old.voted_for,
+            new.voted_for
+        );
+        hold!(
+            new.commit_index >= old.commit_index,
+            HardStateMonotonic,
+            "member {member} goes back from commit index {} to {}",
+            old.commit_index,
+            new.commit_index
+        );
+        // What a snapshot covers is replaced, not lost.
+        let covered = record.snapshot.as_ref().map_or(Index(0), |snapshot| snapshot.last.index);
+        if let Some(from) = record.truncate_from.map(|from| from.max(covered.next()))
+            && let Some(committed) = self.committed.get(from.previous().0 as usize)
+            && new.current_term > committed.known_in
+        {
+            let held = before.asked_term_at(from);
+            hold!(
+                held != Some(committed.term),
+                LeaderCompleteness,
+                "member {member} cuts the committed entry {from}^{}",
+                committed.term
+            );
+        }
+        for entry in &record.entries {
+            let content = Content::of(entry);
+            let known = *self.contents.entry(entry.position).or_insert(content);
+            hold!(
+                known == content,
+                LogMatching,
+                "member {member} stores another payload at {} than was stored elsewhere",
+                entry.position
+            );
+        }
+        Ok(())
+    }
+
+    /// `member` took a step. `copies` are the durable logs that count.
+    /// Says whether a new leader was seen.
+    pub(crate) fn stepped<'a>(
+        &mut self,
+        member: NodeId,
+        raft: &Raft,
+        copies: impl Iterator<Item = Vec<&'a Trail>>,
+    ) -> Result<bool, Breach> {
+        let now = Seen {
+            role: raft.role(),
+            term: raft.term(),
+            last: raft.last(),
+            commit: raft.commit_index(),
+        };
+        let Some(before) = self.seen.insert(member, now) else { return Ok(false) };
+        hold!(
+            now.term >= before.term,
+            HardStateMonotonic,
+            "member {member} went back from term {} to {}",
+            before.term,
+            now.term
+        );
+        hold!(
+            now.commit >= before.commit,
+            HardStateMonotonic,
+            "member {member} went back from commit index {} to {}",
+            before.commit,
+            now.commit
+        );
+        let mut elected = false;
+        if now.role == Role::Leader {
+            elected = self.leads(member, raft)?;
+            hold!(
+                elected || now.term != before.term || raft.trail().contains(before.last),
+                LeaderAppendOnly,
+                "leader {member} of term {} no longer holds {}",
+                now.term,
+                before.last
+            );
+        }
+        if now.last != before.last {
+            self.log_matches(member, raft.trail())?;
+        }
+        if now.commit > before.commit {
+            self.commits(member, raft, before.commit, copies)?;
+        }
+        Ok(elected)
+    }
+
+    fn leads(&mut self, member: NodeId, raft: &Raft) -> Result<bool, Breach> {
+        let term = raft.term();
+        if let Some(leader) = self.leaders.get(&term) {
+            hold!(
+                *leader == member,
+                ElectionSafety,
+                "members {leader} and {member} both lead in term {term}"
+            );
+            return Ok(false);
+        }
+        self.leaders.insert(term, member);
+        let trail = raft.trail();
+        for (committed, index) in self.committed.iter().zip(1..).skip(trail.base().index.0 as usize)
+        {
+            if committed.known_in >= term {
+                break;
+            }
+            let held = trail.term_at(Index(index));
+            hold!(
+                held == Some(committed.term),
+                LeaderCompleteness,
+                "leader {member} of term {term} lacks the committed entry {index}^{}, it has {held:?} there",
+                committed.term
+            );
+        }
+        Ok(true)
+    }
+
+    fn log_matches(&mut self, member: NodeId, trail: &Trail) -> Check {
+        let mut before = trail.base();
+        for run in trail.runs() {
+            // A base inside the run hides where its term began.
+            if before.term != run.term {
+                let start = (run.first, before.term);
+                let known = *self.term_starts.entry(run.term).or_insert(start);
+                hold!(
+                    known == start,
+                    LogMatching,
+                    "in the log of member {member} term {} begins at {} after term {}, elsewhere at {} after term {}",
+                    run.term,
+                    start.0,
+                    start.1,
+                    known.0,
+                    known.1
+                );
+            }
+            before = Position { term: run.term, index: run.last };
+        }
+        Ok(())
+    }
+
+    fn commits<'a>(
+        &mut self,
+        member: NodeId,
+        raft: &Raft,
+        after: Index,
+        copies: impl Iterator<Item = Vec<&'a Trail>>,
+    ) -> Check {
+        let (trail, term, commit) = (raft.trail(), raft.term(), raft.commit_index());
+        let known = self.committed.len() as u64;
+        for index in after.0 + 1..=commit.0 {
+            let Some(held) = trail.term_at(Index(index)) else {
+                hold!(
+                    index <= trail.base().index.0,
+                    StateMachineSafety,
+                    "member {member} commits {index}, which it does not hold"
+                );
+                continue;
+            };
+            if let Some(committed) = self.committed.get(index as usize - 1) {
+                hold!(
+                    committed.term == held,
+                    StateMachineSafety,
+                    "member {member} commits {index}^{held}, elsewhere {index}^{} was committed",
+                    committed.term
+                );
+                continue;
+            }
+            hold!(
+                index as usize == self.committed.len() + 1,
+                StateMachineSafety,
+                "member {member} commits {index}, and nobody committed the one before"
+            );
+            let position = Position { term: held, index: Index(index) };
+            let request = self.contents.get(&position).and_then(|content| content.request);
+            let is_repeated = request.is_some_and(|request| !self.requests.insert(request));
+            self.committed.push(Committed { term: held, known_in: term, is_repeated });
+        }
+        if commit.0 > known {
+            let position =
+                Position { term: self.committed[commit.0 as usize - 1].term, index: commit };
+            let holds = |trail: &Trail| trail.base().index >= commit || trail.contains(position);
+            let (mut holding, mut members) = (0, 0);
+            for trails in copies {
+                members += 1;
+                holding += usize::from(trails.iter().any(|trail| holds(trail)));
+            }
+            hold!(
+                holding > members / 2,
+                CommittedIsDurable,
+                "member {member} commits {position}, durable on {holding} of {members} members"
+            );
+        }
+        Ok(())
+    }
+
+    /// The node of `member` lets its machine apply up to `through`.
+    pub(crate) fn apply_asked(
+        &self,
+        member: NodeId,
+        raft: &Raft,
+        durable: &Trail,
+        through: Position,
+    ) -> Check {
+        hold!(
+            through.index <= raft.commit_index(),
+            AppliedIsDurable,
+            "member {member} applies {through}, but knows commit index {}",
+            raft.commit_index()
+        );
+        hold!(
+            durable.base().index >= through.index || durable.contains(through),
+            AppliedIsDurable,
+            "member {member} applies {through}, durable are only entries through {}",
+            durable.last()
+        );
+        let committed = self.committed.get(through.index.previous().0 as usize);
+        hold!(
+            committed.is_some_and(|committed| committed.term == through.term),
+            StateMachineSafety,
+            "member {member} applies {through}, committed is {committed:?}"
+        );
+        Ok(())
+    }
+
+    /// The machine of `member`, which had seen `count` commands, applied these.
+    pub(crate) fn applied(
+        &mut self,
+        member: NodeId,
+        mut count: usize,
+        commands: &[u64],
+        through: Index,
+    ) -> Result<usize, Breach> {
+        for &command in commands {
+            if let Some(known) = self.applied.get(count) {
+                hold!(
+                    *known == command,
+                    StateMachineSafety,
+                    "command {count} of member {member} is not the one that others applied there"
+                );
+            } else {
+                self.applied.push(command);
+                let done = self.done.entry(command).or_default();
+                *done += 1;
+                let asked = self.asked.get(&command).copied().unwrap_or(0);
+                hold!(
+                    *done <= asked,
+                    AppliedAtMostOnce,
+                    "a command that was asked for {asked} times was applied {done} times"
+                );
+            }
+            count += 1;
+        }
+        let known = *self.applied_through.entry(through).or_insert(count);
+        hold!(
+            known == count,
+            StateMachineSafety,
+            "member {member} applied {count} commands through {through}, others {known}"
+        );
+        Ok(count)
+    }
+
+    /// The machine of `member` holds the snapshot at `index`: so it has seen
+    /// this many commands.
+    pub(crate) fn restored(&self, member: NodeId, index: Index) -> Result<usize, Breach> {
+        match self.applied_through.get(&index) {
+            Some(count) => Ok(*count),
+            None => Err(Breach(
+                Property::StateMachineSafety,
+                format!("member {member} restored a snapshot at {index}, where nobody ever was"),
+            )),
+        }
+    }
+
+    /// A client is told that its command was applied at `position`.
+    pub(crate) fn acknowledged(&self, member: NodeId, position: Position) -> Check {
+        let committed = self.committed.get(position.index.previous().0 as usize);
+        hold!(
+            committed.is_some_and(|committed| committed.term == position.term),
+            StateMachineSafety,
+            "member {member} acknowledges {position}, committed is {committed:?}"
+        );
+        Ok(())
+    }
+}

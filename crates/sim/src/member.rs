@@ -1,0 +1,328 @@
+//! A member: its disk and clock, which outlive its processes, and the process
+//! that runs on them, if one does.
+
+use crate::clock::{Clock, WorldTime};
+use crate::disk::SimDisk;
+use crate::durable::Durable;
+use crate::invariants::{Breach, Property};
+use crate::network::{ConnectionId, Process};
+use crate::plan::{Plan, Sabotage};
+use crate::random::Random;
+use crate::report::Situation;
+use crate::workload::Workload;
+use crate::world::{Happening, Lift, ToNode, World};
+use bytes::Bytes;
+use driftless_node::log::{
+    Identity, Log, OpenError, Opened, Options, Owner, SnapshotMeta, SnapshotStore,
+};
+use driftless_node::machine::{Snapshot, StateMachine};
+use driftless_node::raft::{Config, GroupId, Index, Moment, NodeId, Trail};
+use driftless_node::{ApplyJob, LinkId, LogJob, Node, NodeOptions, SnapshotJob, SnapshotPort};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
+
+pub(crate) const CLUSTER_ID: u64 = 0x0064_7269_6674;
+pub(crate) const GROUP: GroupId = GroupId(1);
+
+/// A member of the world.
+pub(crate) struct Member<M: StateMachine> {
+    pub(crate) id: NodeId,
+    pub(crate) disk: SimDisk,
+    pub(crate) incarnation: u64,
+    pub(crate) clock: Clock,
+    pub(crate) random: Random,
+    /// How much slower its disk is than usual.
+    pub(crate) disk_slowness: u64,
+    /// What its disk must hold.
+    pub(crate) durable: Durable,
+    /// What disks that were wiped held: it counted when it was promised.
+    pub(crate) wiped: Vec<Trail>,
+    /// Peers that know it, durably.
+    pub(crate) known_by: BTreeSet<NodeId>,
+    /// Refused by its peers: it stays out.
+    pub(crate) is_out: bool,
+    runs: u64,
+    pub(crate) running: Option<Running<M>>,
+}
+
+/// A process of a member.
+pub(crate) struct Running<M: StateMachine> {
+    pub(crate) process: Process,
+    pub(crate) node: Node,
+    pub(crate) log: Log<SimDisk>,
+    pub(crate) machine: M,
+    pub(crate) snapshots: SnapshotPort<SimDisk>,
+    /// Commands that the machine has seen.
+    pub(crate) applied: usize,
+    /// The last entry that it applied.
+    pub(crate) applied_through: Index,
+    pub(crate) paused: bool,
+    /// What came while it was paused.
+    pub(crate) held: VecDeque<ToNode>,
+    pub(crate) flush_scheduled: bool,
+    pub(crate) wake_at: Option<WorldTime>,
+    pub(crate) log_queue: VecDeque<LogJob>,
+    /// What the log is at; done when its time is over.
+    pub(crate) log_batch: VecDeque<LogJob>,
+    pub(crate) apply: Option<ApplyJob>,
+    pub(crate) snapshot_queue: VecDeque<SnapshotWork>,
+    pub(crate) snapshot_busy: bool,
+    pub(crate) links: BTreeMap<LinkId, ConnectionId>,
+    pub(crate) next_link: u64,
+}
+
+/// Snapshot work, the machine frozen when it was asked for.
+pub(crate) enum SnapshotWork {
+    Save { meta: SnapshotMeta, sidecar: Bytes, maker: u64, frozen: Box<dyn Snapshot> },
+    Other(SnapshotJob),
+}
+
+impl<M: StateMachine> Member<M> {
+    pub(crate) fn new(id: NodeId, plan: &Plan, mut random: Random) -> Self {
+        let clock = Clock::new(random.below(1 << 40), 1_000_000);
+        Self {
+            id,
+            disk: SimDisk::new(plan.sabotage == Some(Sabotage::DropSyncs)),
+            incarnation: random.draw(),
+            clock,
+            random,
+            disk_slowness: 1,
+            durable: Durable::default(),
+            wiped: Vec::new(),
+            known_by: BTreeSet::new(),
+            is_out: false,
+            runs: 0,
+            running: None,
+        }
+    }
+
+    /// The process that listens, if one does.
+    pub(crate) fn process(&self) -> Option<Process> {
+        self.running.as_ref().map(|running| running.process)
+    }
+
+    pub(crate) fn moment(&mut self, now: WorldTime) -> Moment {
+        Moment { now: self.clock.at(now), random: self.random.draw() }
+    }
+
+    /// All logs of this member that counted as durable.
+    pub(crate) fn copies(&self) -> Vec<&Trail> {
+        self.wiped.iter().chain([self.durable.trail()]).collect()
+    }
+}
+
+/// Starting and ending processes.
+impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
+    pub(crate) fn is_running(&self, process: Process) -> bool {
+        self.members[&process.member].process() == Some(process)
+    }
+
+    /// A process that is known to run.
+    pub(crate) fn running(&mut self, process: Process) -> &mut Running<M> {
+        let member = self.members.get_mut(&process.member).expect("a member of this world");
+        member.running.as_mut().expect("asked only of one that runs")
+    }
+
+    /// Starts a process of `id` on what its disk holds, unless one runs.
+    pub(crate) fn start(&mut self, id: NodeId) -> Result<(), Breach> {
+        let member = self.members.get_mut(&id).expect("a member of this world");
+        if member.running.is_some() || member.is_out {
+            return Ok(());
+        }
+        member.runs += 1;
+        let process = Process { member: id, run: member.runs };
+        let failed_before = member.disk.memory.counters().failed_syncs;
+        let opened = open(member, &self.plan, &self.membership);
+        let opened = opened.and_then(|opened| {
+            let store = SnapshotStore::open(member.disk.clone()).map_err(OpenError::Io)?;
+            Ok((opened, store))
+        });
+        let (opened, store) = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                let sync_failed = member.disk.memory.counters().failed_syncs > failed_before;
+                return self.start_fails(id, &error, sync_failed);
+            }
+        };
+        let Opened { log, identity, mut groups } = opened;
+        let mut recovered = groups.pop().expect("every world has one group");
+        let (survived, lost) = member.durable.recover(id, &recovered)?;
+        let mut machine = self.workload.machine(id);
+        let durable = machine.open();
+        let applied_through = Index(durable.position.index);
+        let applied = match applied_through {
+            Index(0) => 0,
+            through => self.ghosts.restored(id, through)?,
+        };
+        match self.plan.sabotage {
+            Some(Sabotage::ForgetVote) => recovered.hard_state.voted_for = None,
+            Some(Sabotage::ForgetTerm) => {
+                recovered.hard_state.current_term = recovered.trail.last().term;
+                recovered.hard_state.voted_for = None;
+            }
+            _ => {}
+        }
+        let text = format!(
+            "member {id} starts: {:?}, entries after {} through {}",
+            recovered.hard_state,
+            recovered.trail.base(),
+            recovered.trail.last()
+        );
+        let has_snapshot = recovered.snapshot.as_ref().is_some_and(|meta| meta.last.index.0 > 0);
+        let known = log.known_peers().clone();
+        let moment = member.moment(self.now);
+        let options = options(id, &self.plan);
+        let node = Node::new(options, identity, recovered, known, &durable, moment)
+            .map_err(|error| Breach(Property::Starts, format!("member {id}: {error}")))?;
+        self.ghosts.process_started(id, node.raft());
+        member.running = Some(Running {
+            process,
+            node,
+            log,
+            machine,
+            snapshots: SnapshotPort::new(store, GROUP),
+            applied,
+            applied_through,
+            paused: false,
+            held: VecDeque::new(),
+            flush_scheduled: false,
+            wake_at: None,
+            log_queue: VecDeque::new(),
+            log_batch: VecDeque::new(),
+            apply: None,
+            snapshot_queue: VecDeque::new(),
+            snapshot_busy: false,
+            links: BTreeMap::new(),
+            next_link: 0,
+        });
+        let is_restart = process.run > 1;
+        for (situation, times) in [
+            (Situation::Restart, usize::from(is_restart)),
+            (Situation::SnapshotLoadedAtStart, usize::from(has_snapshot)),
+            (Situation::RecordSurvivedUnsynced, survived),
+            (Situation::RecordLost, lost),
+        ] {
+            for _ in 0..times {
+                self.count(situation);
+            }
+        }
+        self.tell(|| text);
+        for peer in self.membership.voters.clone() {
+            if peer != id {
+                self.dial_later(process, peer);
+            }
+        }
+        self.deliver(process, ToNode::Flush)
+    }
+
+    /// A start may fail for want of power or room; anything else is a bug.
+    fn start_fails(
+        &mut self,
+        id: NodeId,
+        error: &OpenError,
+        sync_failed: bool,
+    ) -> Result<(), Breach> {
+        let member = self.members.get_mut(&id).expect("a member of this world");
+        let seed = member.random.draw();
+        let again_us = member.random.between(1_000, 500_000);
+        if member.disk.memory.is_off() {
+            member.disk.power_cut(seed);
+            self.count(Situation::CrashInWrite);
+            self.tell(|| format!("member {id} loses power while it starts"));
+        } else if sync_failed {
+            member.disk.power_cut(seed);
+            self.count(Situation::StoppedByLog);
+            self.tell(|| format!("member {id} cannot start: a sync failed"));
+        } else if matches!(error, OpenError::Io(e) if e.kind() == io::ErrorKind::StorageFull) {
+            self.tell(|| format!("member {id} cannot start: its disk is full"));
+        } else {
+            return Err(Breach(Property::Starts, format!("member {id} cannot start: {error}")));
+        }
+        self.after(again_us, Happening::Lift(Lift::Start(id)));
+        Ok(())
+    }
+
+    /// The process of `id` ends here and now.
+    pub(crate) fn end_process(&mut self, id: NodeId, power_goes: bool) {
+        let member = self.members.get_mut(&id).expect("a member of this world");
+        let Some(mut running) = member.running.take() else { return };
+        let disk = member.disk.clone();
+        // Some of what the disk was at was done, some was not.
+        if !disk.memory.is_off() && (power_goes || member.random.chance(1, 2)) {
+            if power_goes {
+                disk.memory.power_cut_after(member.random.below(10));
+            }
+            running.log_works(&mut Vec::new());
+            running.snapshot_works();
+        }
+        let in_between = disk.is_between_write_and_sync();
+        let process = running.process;
+        drop(running);
+        if in_between {
+            self.count(Situation::CrashBetweenWriteAndSync);
+        }
+        if power_goes {
+            self.cut_power(id);
+        }
+        self.links_lose(process, power_goes);
+        self.clients_lose(process);
+    }
+
+    fn cut_power(&mut self, id: NodeId) {
+        let member = self.members.get_mut(&id).expect("a member of this world");
+        let before = member.disk.memory.counters().power_cuts;
+        let seed = member.random.draw();
+        member.disk.power_cut(seed);
+        if member.disk.memory.counters().power_cuts > before {
+            self.count(Situation::TornWrite);
+        }
+    }
+
+    /// Its disk is gone, and with it what it knew; its process was ended before.
+    pub(crate) fn wipe(&mut self, id: NodeId) {
+        let hide = self.plan.sabotage == Some(Sabotage::HideWipe);
+        let member = self.members.get_mut(&id).expect("a member of this world");
+        assert!(member.running.is_none(), "a disk is wiped under a process");
+        member.disk = SimDisk::new(false);
+        let durable = std::mem::take(&mut member.durable);
+        member.wiped.push(durable.trail().clone());
+        if !hide {
+            member.incarnation = member.random.draw();
+        }
+    }
+}
+
+fn open<M: StateMachine>(
+    member: &Member<M>,
+    plan: &Plan,
+    membership: &driftless_node::raft::Membership,
+) -> Result<Opened<SimDisk>, OpenError> {
+    let disk = member.disk.clone();
+    let options = Options::small(plan.segment_bytes);
+    let node_id = member.id;
+    if Log::exists(&disk).map_err(OpenError::Io)? {
+        let owner = Owner { cluster_id: CLUSTER_ID, node_id };
+        Log::open(disk, Some(owner), options)
+    } else {
+        let incarnation = member.incarnation;
+        let identity = Identity { cluster_id: CLUSTER_ID, node_id, incarnation };
+        Log::create(disk, &identity, &[(GROUP, membership.clone())], options)
+    }
+}
+
+fn options(id: NodeId, plan: &Plan) -> NodeOptions {
+    NodeOptions {
+        raft: Config {
+            election_timeout_us: plan.election_timeout_us,
+            election_jitter_us: plan.election_timeout_us,
+            heartbeat_interval_us: plan.heartbeat_interval_us,
+            message_bytes_max: 2_000,
+            ..Config::new(id)
+        },
+        cache_bytes_max: plan.cache_bytes_max,
+        snapshot_every_entries: plan.snapshot_every_entries,
+        retained_entries: plan.retained_entries,
+        snapshot_chunk_bytes: plan.snapshot_chunk_bytes,
+        ..NodeOptions::new(id)
+    }
+}

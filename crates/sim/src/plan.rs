@@ -1,0 +1,332 @@
+//! Everything that a seed decides before a world begins: its members, its
+//! settings, and which faults strike whom and when.
+//!
+//! The faults are a list, so that a failing run can be made smaller by leaving
+//! some of them out while everything else stays as it was drawn.
+
+use crate::random::Random;
+use std::fmt;
+
+/// A world, before it begins.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// What everything was drawn from.
+    pub seed: u64,
+    /// How many members there are.
+    pub members: u64,
+    /// How many clients.
+    pub clients: u64,
+    /// How long faults strike and clients ask, in virtual microseconds.
+    pub active_us: u64,
+    /// How long the world may take, once healed, to be whole again.
+    pub settle_us: u64,
+    /// How long a client thinks between two requests, at most.
+    pub think_us_max: u64,
+    /// How long a client waits for an answer.
+    pub patience_us: u64,
+    /// The algorithm's election timeout; its jitter is as long.
+    pub election_timeout_us: u64,
+    /// The algorithm's heartbeat.
+    pub heartbeat_interval_us: u64,
+    /// How long a frame travels, at least.
+    pub latency_us: u64,
+    /// ... and how much longer, at most.
+    pub latency_jitter_us: u64,
+    /// How long a disk takes for one batch of jobs, at most.
+    pub disk_us_max: u64,
+    /// A snapshot is taken after this many entries.
+    pub snapshot_every_entries: u64,
+    /// Entries kept behind a snapshot.
+    pub retained_entries: u64,
+    /// Bytes of a snapshot in one frame.
+    pub snapshot_chunk_bytes: usize,
+    /// Bytes of entries that a node keeps in memory.
+    pub cache_bytes_max: usize,
+    /// The length of a log segment.
+    pub segment_bytes: u64,
+    /// What strikes, in order of time.
+    pub faults: Vec<Planned>,
+    /// A bug planted on purpose, to show that it is found.
+    pub sabotage: Option<Sabotage>,
+}
+
+/// A fault and its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Planned {
+    /// When, in virtual microseconds.
+    pub at_us: u64,
+    /// What.
+    pub fault: Fault,
+}
+
+/// Whom a fault strikes; decided when it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// This member.
+    Member(u64),
+    /// Whoever leads; this member if nobody does.
+    Leader(u64),
+}
+
+/// What may go wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The process dies; the page cache survives. It comes back later.
+    Crash {
+        /// Whose.
+        who: Who,
+        /// When it comes back.
+        for_us: u64,
+    },
+    /// The machine loses power; what was not synced is torn or lost.
+    PowerCut {
+        /// Whose.
+        who: Who,
+        /// When it comes back.
+        for_us: u64,
+    },
+    /// The machine loses power in the middle of the disk work that comes next.
+    PowerCutInWrite {
+        /// Whose.
+        who: Who,
+        /// After this many disk operations.
+        operations: u64,
+        /// When it comes back.
+        for_us: u64,
+    },
+    /// Every machine loses power.
+    PowerCutOfAll {
+        /// When they come back, more or less.
+        for_us: u64,
+    },
+    /// The process stands still (SIGSTOP); its kernel does not.
+    Pause {
+        /// Whose.
+        who: Who,
+        /// How long.
+        for_us: u64,
+    },
+    /// The links between two members break, and with them what is in flight.
+    BreakLinks {
+        /// One.
+        one: u64,
+        /// The other.
+        other: u64,
+    },
+    /// One member is cut off from all others.
+    Isolate {
+        /// Who.
+        who: Who,
+        /// How long.
+        for_us: u64,
+    },
+    /// The members in `side` (one bit each) and the others do not meet.
+    Partition {
+        /// A bit for each member, member 1 lowest.
+        side: u64,
+        /// How long.
+        for_us: u64,
+    },
+    /// Nothing passes from one member to another; the way back is open.
+    OneWay {
+        /// From whom.
+        from: u64,
+        /// To whom.
+        to: u64,
+        /// How long.
+        for_us: u64,
+    },
+    /// Two members do not meet.
+    PairCut {
+        /// One.
+        one: u64,
+        /// The other.
+        other: u64,
+        /// How long.
+        for_us: u64,
+    },
+    /// Frames take `factor` times as long, and links break now and then.
+    SlowNetwork {
+        /// How much slower.
+        factor: u64,
+        /// How long.
+        for_us: u64,
+    },
+    /// A clock leaps ahead.
+    ClockLeap {
+        /// Whose.
+        who: Who,
+        /// How far.
+        by_us: u64,
+    },
+    /// A clock runs at another rate from now on.
+    ClockRate {
+        /// Whose.
+        who: Who,
+        /// Its microseconds in a million of the world's.
+        rate_ppm: u64,
+    },
+    /// A disk takes `factor` times as long.
+    SlowDisk {
+        /// Whose.
+        who: Who,
+        /// How much slower.
+        factor: u64,
+        /// How long.
+        for_us: u64,
+    },
+    /// A disk has no room left.
+    FullDisk {
+        /// Whose.
+        who: Who,
+        /// How long.
+        for_us: u64,
+    },
+    /// The next sync of a disk fails, and what it was to keep is lost.
+    FailSync {
+        /// Whose.
+        who: Who,
+    },
+    /// A member loses its disk. Its peers refuse it from then on.
+    WipeDisk {
+        /// Whose.
+        who: Who,
+    },
+}
+
+/// Bugs planted in the world (not in the node), each of which a check must find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sabotage {
+    /// Syncs do nothing: a power cut loses what was acknowledged.
+    DropSyncs,
+    /// A member that restarts has forgotten its vote.
+    ForgetVote,
+    /// A member that restarts has forgotten its term and vote.
+    ForgetTerm,
+    /// Reads are served without asking anybody.
+    ReadWithoutBarrier,
+    /// A command is now and then applied once more.
+    ApplyTwice,
+    /// A command is acknowledged that was never applied on one member.
+    SkipApply,
+    /// The log says "durable" before it has written.
+    AcknowledgeEarly,
+    /// A wiped member comes back under its old incarnation.
+    HideWipe,
+}
+
+impl Sabotage {
+    /// All of them.
+    pub const ALL: &'static [Self] = &[
+        Self::DropSyncs,
+        Self::ForgetVote,
+        Self::ForgetTerm,
+        Self::ReadWithoutBarrier,
+        Self::ApplyTwice,
+        Self::SkipApply,
+        Self::AcknowledgeEarly,
+        Self::HideWipe,
+    ];
+}
+
+const SECOND: u64 = 1_000_000;
+const MILLI: u64 = 1_000;
+
+/// The kinds of fault that a seed switches on or off as a whole: worlds with a
+/// few kinds each reach further than worlds with a little of everything.
+const KINDS: u64 = 17;
+
+impl Plan {
+    /// What `seed` stands for.
+    pub fn draw(seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let random = &mut random;
+        let members = *random.pick(&[3, 3, 3, 3, 3, 5, 5, 4, 2, 1]).expect("not empty");
+        let election_timeout_us = random.between(150, 600) * MILLI;
+        let mut plan = Self {
+            seed,
+            members,
+            clients: random.between(2, 6),
+            active_us: random.between(6, 20) * SECOND,
+            settle_us: 60 * SECOND,
+            think_us_max: *random.pick(&[20, 60, 200]).expect("not empty") * MILLI,
+            patience_us: random.between(2, 8) * election_timeout_us,
+            election_timeout_us,
+            heartbeat_interval_us: election_timeout_us / random.between(4, 8),
+            latency_us: random.between(50, 2 * MILLI),
+            latency_jitter_us: random.between(50, 10 * MILLI),
+            disk_us_max: *random.pick(&[300, 2_000, 15_000]).expect("not empty"),
+            snapshot_every_entries: *random.pick(&[20, 60, 200, 1_000]).expect("not empty"),
+            retained_entries: *random.pick(&[0, 5, 50]).expect("not empty"),
+            snapshot_chunk_bytes: *random.pick(&[64, 500, 4_096]).expect("not empty"),
+            cache_bytes_max: *random.pick(&[0, 400, 4_000, 1 << 20]).expect("not empty"),
+            segment_bytes: *random.pick(&[16, 32, 64]).expect("not empty") << 10,
+            faults: Vec::new(),
+            sabotage: None,
+        };
+        plan.draw_faults(random);
+        plan
+    }
+
+    fn draw_faults(&mut self, random: &mut Random) {
+        let kinds: Vec<u64> = (0..KINDS).filter(|_| random.chance(2, 5)).collect();
+        let pause_us_max = random.between(200, 3_000) * MILLI;
+        let mut wiped = false;
+        let mut at_us = random.between(0, 2 * SECOND);
+        while at_us < self.active_us {
+            if let Some(&kind) = random.pick(&kinds) {
+                let fault =
+                    self.draw_fault(kind, random.between(MILLI, self.active_us / 3), random);
+                let wipe = matches!(fault, Fault::WipeDisk { .. });
+                if !(wipe && (wiped || self.members < 3)) {
+                    self.faults.push(Planned { at_us, fault });
+                    wiped |= wipe;
+                }
+            }
+            at_us += random.between(MILLI, pause_us_max);
+        }
+    }
+
+    fn draw_fault(&self, kind: u64, for_us: u64, random: &mut Random) -> Fault {
+        let member = random.between(1, self.members);
+        let who = if random.chance(1, 2) { Who::Leader(member) } else { Who::Member(member) };
+        let other = 1 + (member + random.below(self.members.max(2) - 1)) % self.members;
+        let brief_us = random.between(1, for_us.min(3 * SECOND));
+        match kind {
+            0 => Fault::Crash { who, for_us: brief_us },
+            1 => Fault::PowerCut { who, for_us: brief_us },
+            2 | 3 => Fault::PowerCutInWrite { who, operations: random.below(12), for_us: brief_us },
+            4 => Fault::PowerCutOfAll { for_us: brief_us },
+            5 => Fault::Pause { who, for_us: brief_us },
+            6 => Fault::BreakLinks { one: member, other },
+            7 => Fault::Isolate { who, for_us },
+            8 => Fault::Partition { side: random.below(1 << self.members), for_us },
+            9 => Fault::OneWay { from: member, to: other, for_us },
+            10 => Fault::PairCut { one: member, other, for_us },
+            11 => Fault::SlowNetwork { factor: random.between(2, 30), for_us: brief_us },
+            12 => Fault::ClockLeap { who, by_us: random.between(1, 3 * SECOND) },
+            13 => Fault::ClockRate { who, rate_ppm: random.between(500_000, 2 * SECOND) },
+            14 => Fault::SlowDisk { who, factor: random.between(5, 200), for_us: brief_us },
+            15 => Fault::FullDisk { who, for_us },
+            _ if random.chance(1, 3) => Fault::WipeDisk { who },
+            _ => Fault::FailSync { who },
+        }
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "seed {}: {} members, {} clients, {} faults in {} ms; election timeout {} ms, \
+             a snapshot every {} entries",
+            self.seed,
+            self.members,
+            self.clients,
+            self.faults.len(),
+            self.active_us / MILLI,
+            self.election_timeout_us / MILLI,
+            self.snapshot_every_entries
+        )
+    }
+}

@@ -1,0 +1,155 @@
+//! What a run has met: every fault and every situation, counted, so that no
+//! check passes because what it checks never came up.
+
+use std::fmt;
+
+macro_rules! situations {
+    ($($(#[$doc:meta])* $name:ident: $text:literal, $need:ident;)*) => {
+        /// Something that a campaign must meet, or that is worth counting.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Situation {
+            $($(#[$doc])* #[doc = $text] $name,)*
+        }
+
+        impl Situation {
+            /// All of them, in the order of the report.
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+
+            /// In words.
+            pub fn text(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+
+            /// Whether a campaign in which it never happened has failed.
+            pub fn is_demanded(self) -> bool {
+                match self { $(Self::$name => $need,)* }
+            }
+        }
+    };
+}
+
+#[allow(non_upper_case_globals)]
+const demanded: bool = true;
+#[allow(non_upper_case_globals)]
+const counted: bool = false;
+
+situations! {
+    Crash: "fault: a process was killed (its page cache survived)", demanded;
+    PowerCut: "fault: a member lost power", demanded;
+    CrashInWrite: "fault: a member died at a boundary of disk operations", demanded;
+    PowerCutOfAll: "fault: all members lost power at once", demanded;
+    Restart: "fault: a member came back", demanded;
+    Pause: "fault: a process was paused", demanded;
+    LinkBroken: "fault: a link broke with what was in flight", demanded;
+    Partition: "fault: the network fell in two", demanded;
+    LeaderIsolated: "fault: a leader was cut off", demanded;
+    OneWayCut: "fault: one direction between two members was cut", demanded;
+    PairCut: "fault: two members could not reach each other, all others could", demanded;
+    SlowNetwork: "fault: the network was slow and broke links", demanded;
+    ClockLeap: "fault: a clock leapt ahead", demanded;
+    ClockRate: "fault: a clock ran fast or slow", demanded;
+    SlowDisk: "fault: a disk was slow", demanded;
+    FullDisk: "fault: a disk was full", demanded;
+    FailedSync: "fault: a sync failed", demanded;
+    WipedDisk: "fault: a disk was wiped", demanded;
+    TornWrite: "fault: a power cut tore or dropped what was not synced", demanded;
+    LateFrame: "a frame of an old link arrived after a newer link was up", demanded;
+    RepeatedFrame: "a frame of a dying link arrived twice", demanded;
+    FrameLost: "a frame was lost with its link", demanded;
+    Election: "a leader was elected", demanded;
+    ElectionUnderLoad: "a leader was elected while requests were open", demanded;
+    SplitTerm: "a term passed without a leader", demanded;
+    FollowerTruncated: "a log cut entries that conflicted", demanded;
+    SnapshotSaved: "a member saved a snapshot", demanded;
+    SnapshotInstalled: "a follower behind the log installed a snapshot", demanded;
+    SnapshotLoadedAtStart: "a member started from its snapshot", demanded;
+    Compacted: "a log was compacted", demanded;
+    LogRead: "entries were read back from the log", demanded;
+    CrashBetweenWriteAndSync: "a member died between a write and its sync", demanded;
+    RecordSurvivedUnsynced: "a record that was never acknowledged survived a crash", demanded;
+    RecordLost: "a record that was never acknowledged was lost in a crash", demanded;
+    DuplicateSuppressed: "a command that came twice was applied once", demanded;
+    FollowerRead: "a follower served a linearizable read", demanded;
+    Forwarded: "a follower's client had its command applied", demanded;
+    UnknownOutcome: "a client never learnt what became of its command", demanded;
+    RefusedCleanly: "a request was refused with nothing done", demanded;
+    RefusedDiskFull: "a command was refused because the disk was full", demanded;
+    Refused: "peers refused a member that had lost its disk", demanded;
+    StoppedByLog: "a node stopped itself because its disk failed", demanded;
+    Acknowledged: "a command was acknowledged", demanded;
+    ReadServed: "a linearizable read was served", demanded;
+    GroupCommit: "several records shared one sync", demanded;
+    WholeClusterDown: "all members were down at once", counted;
+}
+
+/// How often each situation came up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    counts: Vec<u64>,
+    /// Worlds that were run.
+    pub worlds: u64,
+    /// Things that happened in them.
+    pub events: u64,
+    /// Virtual time that passed in them, in microseconds.
+    pub virtual_us: u64,
+    /// Operations of clients whose histories were checked.
+    pub operations: u64,
+}
+
+impl Default for Report {
+    fn default() -> Self {
+        let counts = vec![0; Situation::ALL.len()];
+        Self { counts, worlds: 0, events: 0, virtual_us: 0, operations: 0 }
+    }
+}
+
+impl Report {
+    /// Of a world that is about to begin.
+    pub(crate) fn of_one_world() -> Self {
+        Self { worlds: 1, ..Self::default() }
+    }
+
+    /// Counts one.
+    pub fn count(&mut self, situation: Situation) {
+        self.counts[situation as usize] += 1;
+    }
+
+    /// How often it came up.
+    pub fn of(&self, situation: Situation) -> u64 {
+        self.counts[situation as usize]
+    }
+
+    /// Adds what another run has met.
+    pub fn add(&mut self, other: &Self) {
+        for (mine, theirs) in self.counts.iter_mut().zip(&other.counts) {
+            *mine += theirs;
+        }
+        self.worlds += other.worlds;
+        self.events += other.events;
+        self.virtual_us += other.virtual_us;
+        self.operations += other.operations;
+    }
+
+    /// What was demanded and never happened.
+    pub fn missing(&self) -> Vec<Situation> {
+        let never = |situation: &Situation| situation.is_demanded() && self.of(*situation) == 0;
+        Situation::ALL.iter().copied().filter(never).collect()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{} worlds, {} events, {} s of virtual time, {} client operations",
+            self.worlds,
+            self.events,
+            self.virtual_us / 1_000_000,
+            self.operations
+        )?;
+        for situation in Situation::ALL {
+            writeln!(f, "{:>12}  {}", self.of(*situation), situation.text())?;
+        }
+        Ok(())
+    }
+}

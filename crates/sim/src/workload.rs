@@ -1,0 +1,67 @@
+//! What a user brings to the simulator beside the state machine: clients.
+
+use crate::linearizable::Model;
+use crate::random::Random;
+use bytes::Bytes;
+use driftless_node::machine::StateMachine;
+use driftless_node::raft::NodeId;
+
+/// Clients of a state machine, and the meaning against which their histories
+/// are checked.
+pub trait Workload<M: StateMachine> {
+    /// What the machine would do if it had one client.
+    type Model: Model;
+
+    /// The meaning of the machine.
+    fn model(&self) -> Self::Model;
+
+    /// A machine for `member`, whose process starts. One in memory is new each
+    /// time; one with a disk finds what it kept.
+    fn machine(&mut self, member: NodeId) -> M;
+
+    /// The next request of some client. Use few keys, so that requests meet,
+    /// and let every command differ from every other, so that one that is
+    /// applied twice is noticed.
+    fn next(&mut self, random: &mut Random) -> Request<<Self::Model as Model>::Input>;
+
+    /// What `reply` says in the model's words, or why it is no reply to `input`.
+    fn output(
+        &self,
+        input: &<Self::Model as Model>::Input,
+        reply: &Bytes,
+    ) -> Result<<Self::Model as Model>::Output, String>;
+
+    /// Answers a read from a machine that is fresh enough.
+    fn read(
+        &self,
+        input: &<Self::Model as Model>::Input,
+        reader: &M::Reader,
+    ) -> <Self::Model as Model>::Output;
+
+    /// Reads that together see the whole state; asked of every member at the end.
+    fn last_reads(&self) -> Vec<<Self::Model as Model>::Input>;
+
+    /// Examines a machine at the end, beyond what the model knows.
+    fn examine(&self, reader: &M::Reader) -> Result<(), String> {
+        let _ = reader;
+        Ok(())
+    }
+}
+
+/// A request of a client.
+#[derive(Clone, Debug)]
+pub struct Request<I> {
+    /// What it is in the model's words.
+    pub input: I,
+    /// What the node is asked.
+    pub ask: Ask,
+}
+
+/// What a node is asked.
+#[derive(Clone, Debug)]
+pub enum Ask {
+    /// To replicate and apply this.
+    Command(Bytes),
+    /// To say when its machine may be read; [`Workload::read`] then reads it.
+    Read,
+}
