@@ -6,6 +6,8 @@
 mod client;
 mod failure;
 mod output;
+mod process;
+mod up;
 
 use clap::{Parser, Subcommand};
 use failure::Failure;
@@ -24,6 +26,7 @@ const LONG_VERSION: &str = env!("CARGO_PKG_VERSION");
 
 const EXAMPLES: &str = "\
 Examples:
+  driftless up                          three members on this machine; Ctrl-C stops them
   driftless put greeting hello          store a value ...
   driftless get greeting                ... and read it
   driftless watch --prefix app/         see what changes under app/
@@ -38,6 +41,7 @@ Exit codes:
 
 #[derive(Subcommand)]
 enum Command {
+    Up(up::UpArguments),
     #[command(flatten)]
     Client(client::ClientCommand),
 }
@@ -45,6 +49,7 @@ enum Command {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match arguments.command {
+        Command::Up(arguments) => up::run(&arguments),
         Command::Client(command) => client::run(command),
     };
     result.map_or_else(Failure::report, |()| ExitCode::SUCCESS)
