@@ -8,6 +8,7 @@ mod failure;
 mod output;
 mod process;
 mod up;
+mod verify;
 
 use clap::{Parser, Subcommand};
 use failure::Failure;
@@ -44,6 +45,8 @@ enum Command {
     Up(up::UpArguments),
     #[command(flatten)]
     Client(client::ClientCommand),
+    #[command(subcommand)]
+    Log(verify::LogCommand),
 }
 
 fn main() -> ExitCode {
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Up(arguments) => up::run(&arguments),
         Command::Client(command) => client::run(command),
+        Command::Log(command) => verify::run(&command),
     };
     result.map_or_else(Failure::report, |()| ExitCode::SUCCESS)
 }

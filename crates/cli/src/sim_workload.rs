@@ -147,8 +147,9 @@ impl KvWorkload {
             40..75 => Verb::Put { value, tells_previous: random.chance(1, 2) },
             75..83 => Verb::Delete,
             83..98 => {
-                // Mostly of late, so that the condition holds now and then.
-                let from = random.chance(3, 4).then(|| value.saturating_sub(random.below(12)));
+                // Of late, so that the condition holds now and then.
+                let late = random.between(1, 12);
+                let from = random.chance(3, 4).then(|| value.saturating_sub(late));
                 Verb::PutIf { from, to: value }
             }
             _ => Verb::Compact { revision: (self.last_revision - random.below(40) as i64).max(1) },
@@ -157,35 +158,34 @@ impl KvWorkload {
 
     fn command(&self, access: &Access, random: &mut Random) -> Option<Command> {
         let key = key(access.key);
-        let put = |value: u64, prev_kv: bool, padding: u64| PutRequest {
+        let put = |value: u64, prev_kv: bool| PutRequest {
             key: key.clone(),
-            value: encode_value(value, padding as usize),
+            value: self.encode(value),
             prev_kv,
             ..PutRequest::default()
         };
-        let padding = random.below(self.padding_max + 1);
         Some(match access.verb {
             Verb::Get => return None,
-            Verb::Put { value, tells_previous } => {
-                Command::Put(put(value, tells_previous, padding))
-            }
+            Verb::Put { value, tells_previous } => Command::Put(put(value, tells_previous)),
             Verb::Delete => Command::DeleteRange(DeleteRangeRequest {
                 key: key.clone(),
                 ..DeleteRangeRequest::default()
             }),
             Verb::PutIf { from, to } => {
                 let target = match from {
-                    // The value's length is not known here: compare what wrote it.
-                    Some(from) => CompareTarget::Value(encode_value(from, 0)),
+                    Some(from) => CompareTarget::Value(self.encode(from)),
                     None => CompareTarget::Version(0),
                 };
-                let result = CompareResult::Equal;
-                let range_end = Bytes::new();
-                let read = RangeRequest { key: key.clone(), ..RangeRequest::default() };
+                let condition = Compare {
+                    result: CompareResult::Equal,
+                    target,
+                    key: key.clone(),
+                    range_end: Bytes::new(),
+                };
                 Command::Txn(TxnRequest {
-                    compare: vec![Compare { result, target, key: key.clone(), range_end }],
-                    success: vec![RequestOp::Put(put(to, false, 0))],
-                    failure: vec![RequestOp::Range(read)],
+                    compare: vec![condition],
+                    success: vec![RequestOp::Put(put(to, false))],
+                    failure: vec![RequestOp::Range(read(access.key))],
                 })
             }
             Verb::Compact { revision } => {
@@ -193,4 +193,196 @@ impl KvWorkload {
             }
         })
     }
+
+    /// A value as bytes: its number, and as much padding as belongs to it.
+    fn encode(&self, value: u64) -> Bytes {
+        let padding = Random::new(value).below(self.padding_max + 1);
+        let mut bytes = value.to_be_bytes().to_vec();
+        bytes.resize(8 + padding as usize, b'.');
+        bytes.into()
+    }
+
+    fn learn(&self, input: &Access, response: Response) -> Result<Answer, String> {
+        let (revision, learnt) = match (&input.verb, response) {
+            (Verb::Put { tells_previous, .. }, Response::Put(put)) => {
+                let learnt = if *tells_previous {
+                    Learnt::Held(self.held(put.prev_kv.as_ref())?)
+                } else {
+                    Learnt::Done
+                };
+                (put.revision, learnt)
+            }
+            (Verb::Delete, Response::DeleteRange(deleted)) => {
+                (deleted.revision, Learnt::Deleted(deleted.deleted == 1))
+            }
+            (Verb::PutIf { .. }, Response::Txn(txn)) => {
+                let learnt = match txn.responses.as_slice() {
+                    [ResponseOp::Put(_)] if txn.succeeded => Learnt::Done,
+                    [ResponseOp::Range(range)] if !txn.succeeded => {
+                        Learnt::NotMet(self.held(range.kvs.first())?)
+                    }
+                    other => return Err(format!("a transaction answered {other:?}")),
+                };
+                (txn.revision, learnt)
+            }
+            (Verb::Compact { .. }, Response::Compact(compact)) => (compact.revision, Learnt::Done),
+            (_, other) => return Err(format!("it answered {other:?}")),
+        };
+        Ok(Answer { revision, learnt })
+    }
+
+    fn held(&self, found: Option<&KeyValue>) -> Result<Option<(u64, i64)>, String> {
+        let Some(found) = found else { return Ok(None) };
+        let number = found.value.first_chunk().map(|number| u64::from_be_bytes(*number));
+        match number {
+            Some(number) if self.encode(number) == found.value => {
+                Ok(Some((number, found.mod_revision)))
+            }
+            _ => Err(format!("nobody ever wrote {found:?}")),
+        }
+    }
 }
+
+impl Workload<Store> for KvWorkload {
+    type Model = KvModel;
+
+    fn model(&self) -> KvModel {
+        KvModel
+    }
+
+    fn machine(&mut self, _member: NodeId) -> Store {
+        Store::with_segment_bytes(4 << 10)
+    }
+
+    fn next(&mut self, random: &mut Random) -> Request<Access> {
+        let input = Access { key: random.below(self.keys), verb: self.verb(random) };
+        let ask = match self.command(&input, random) {
+            Some(command) => Ask::Command(command.encode()),
+            None => Ask::Read,
+        };
+        Request { input, ask }
+    }
+
+    fn output(&mut self, input: &Access, reply: &Bytes) -> Result<Answer, String> {
+        let Reply(reply) = Reply::decode(reply).map_err(|error| error.to_string())?;
+        let answer = match (reply, &input.verb) {
+            (Ok(response), _) => self.learn(input, response)?,
+            // What is compacted already cannot be once more.
+            (Err(_), Verb::Compact { .. }) => {
+                Answer { revision: self.last_revision, learnt: Learnt::Done }
+            }
+            (Err(error), _) => return Err(format!("it answered {error}")),
+        };
+        self.last_revision = self.last_revision.max(answer.revision);
+        Ok(answer)
+    }
+
+    fn read(&self, input: &Access, reader: &Reader) -> Answer {
+        let range = reader.range(&read(input.key)).expect("the latest revision is always there");
+        let held = self.held(range.kvs.first()).expect("replies are checked before reads");
+        Answer { revision: range.revision, learnt: Learnt::Held(held) }
+    }
+
+    fn last_reads(&self) -> Vec<Access> {
+        (0..self.keys).map(|key| Access { key, verb: Verb::Get }).collect()
+    }
+
+    /// Members may write the same state down differently; what can be read of
+    /// it must be the same.
+    fn digest(&self, machine: &mut Store) -> u64 {
+        use driftless_sim::node::machine::StateMachine as _;
+        let hash = machine.reader().hash(0).expect("the latest revision is always there");
+        hash.hash ^ (hash.revision as u64).rotate_left(32) ^ hash.compact_revision as u64
+    }
+
+    fn examine_history(&self, history: &History<Access, Answer>) -> Result<(), String> {
+        revisions_grow(history)?;
+        values_keep_their_revisions(history)
+    }
+}
+
+fn key(number: u64) -> Bytes {
+    format!("key/{number}").into()
+}
+
+fn read(key_number: u64) -> RangeRequest {
+    RangeRequest { key: key(key_number), ..RangeRequest::default() }
+}
+
+/// Whether the operation made a revision of its own.
+fn writes(input: &Access, answer: &Answer) -> bool {
+    match input.verb {
+        Verb::Put { .. } => true,
+        Verb::Delete => answer.learnt == Learnt::Deleted(true),
+        Verb::PutIf { .. } => answer.learnt == Learnt::Done,
+        Verb::Get | Verb::Compact { .. } => false,
+    }
+}
+
+/// What is asked after an answer came sees at least its revision, and what
+/// writes makes a greater one. No two writes share one.
+fn revisions_grow(history: &History<Access, Answer>) -> Result<(), String> {
+    let mut moments = Vec::new();
+    let mut written_by = BTreeMap::new();
+    for operation in history.operations() {
+        let Outcome::Returned { at_ns, output } = &operation.outcome else { continue };
+        if matches!(operation.input.verb, Verb::Compact { .. }) {
+            continue;
+        }
+        moments.push((operation.invoked_ns, false, operation, output));
+        moments.push((*at_ns, true, operation, output));
+        if writes(&operation.input, output)
+            && let Some(other) = written_by.insert(output.revision, operation)
+        {
+            return Err(format!("two writes share a revision: {operation:?} and {other:?}"));
+        }
+    }
+    // At one instant questions come before answers: they overlap.
+    moments.sort_by_key(|(at_ns, answers, ..)| (*at_ns, *answers));
+    let mut answered = 0;
+    let mut least: BTreeMap<*const _, i64> = BTreeMap::new();
+    for (_, answers, operation, output) in moments {
+        let name = std::ptr::from_ref(operation);
+        if !answers {
+            least.insert(name, answered);
+            continue;
+        }
+        let least = least.get(&name).copied().unwrap_or_default();
+        let grows = output.revision > least
+            || (output.revision == least && !writes(&operation.input, output));
+        if !grows {
+            return Err(format!("revision {least} was answered before it was asked: {operation:?}"));
+        }
+        answered = answered.max(output.revision);
+    }
+    Ok(())
+}
+
+/// A value is read with the revision that its writer was told.
+fn values_keep_their_revisions(history: &History<Access, Answer>) -> Result<(), String> {
+    let mut revisions: BTreeMap<u64, i64> = BTreeMap::new();
+    let mut see = |value: u64, revision: i64| match revisions.insert(value, revision) {
+        Some(other) if other != revision => {
+            Err(format!("value {value} was written in revision {revision} and in {other}"))
+        }
+        _ => Ok(()),
+    };
+    for operation in history.operations() {
+        let Outcome::Returned { output, .. } = &operation.outcome else { continue };
+        match (&operation.input.verb, output.learnt) {
+            (Verb::Put { value, .. }, _) | (Verb::PutIf { to: value, .. }, Learnt::Done) => {
+                see(*value, output.revision)?;
+            }
+            _ => {}
+        }
+        if let Learnt::Held(Some((value, revision))) | Learnt::NotMet(Some((value, revision))) =
+            output.learnt
+        {
+            see(value, revision)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
