@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bench;
 mod client;
 mod failure;
 mod output;
@@ -32,6 +33,7 @@ Examples:
   driftless get greeting                ... and read it
   driftless watch --prefix app/         see what changes under app/
   driftless status                      who leads, and how each member is
+  driftless bench put --seconds 10      how fast is it here?
 
 Exit codes:
   0  done
@@ -45,6 +47,7 @@ enum Command {
     Up(up::UpArguments),
     #[command(flatten)]
     Client(client::ClientCommand),
+    Bench(bench::BenchArguments),
     #[command(subcommand)]
     Log(verify::LogCommand),
 }
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
     let result = match arguments.command {
         Command::Up(arguments) => up::run(&arguments),
         Command::Client(command) => client::run(command),
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Log(command) => verify::run(&command),
     };
     result.map_or_else(Failure::report, |()| ExitCode::SUCCESS)

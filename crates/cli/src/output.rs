@@ -38,6 +38,11 @@ impl Table {
         Self { rows: vec![headings.iter().map(|heading| (*heading).to_owned()).collect()] }
     }
 
+    /// A table that needs no headings.
+    pub(crate) fn without_headings() -> Self {
+        Self { rows: Vec::new() }
+    }
+
     /// Adds a row of as many cells.
     pub(crate) fn row<const COLUMNS: usize>(&mut self, cells: [String; COLUMNS]) {
         self.rows.push(cells.into());

@@ -6,9 +6,11 @@ mod inspect;
 mod keys;
 mod watch;
 
+pub(crate) use cluster::{Endpoint, connect, describe};
+
 use crate::failure::{Context, Failure};
 use clap::{Args, Subcommand};
-use cluster::{Cluster, Endpoint};
+use cluster::Cluster;
 use std::time::Duration;
 
 /// The commands of the client.
@@ -71,7 +73,7 @@ impl Connection {
 }
 
 /// Parses a positive number of seconds, with a fraction if need be.
-fn seconds(text: &str) -> Result<Duration, String> {
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     let number: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
     match Duration::try_from_secs_f64(number) {
         Ok(duration) if !duration.is_zero() => Ok(duration),
