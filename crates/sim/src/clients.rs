@@ -173,8 +173,10 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
             }
             Answer::Refused(RequestError::TimedOut | RequestError::Stopped) => Heard::Unknown,
             Answer::Refused(error) => {
-                if error == RequestError::DiskFull {
-                    self.report.count(Situation::RefusedDiskFull);
+                match error {
+                    RequestError::DiskFull => self.report.count(Situation::RefusedDiskFull),
+                    RequestError::Busy => self.report.count(Situation::RefusedBusy),
+                    _ => {}
                 }
                 Heard::Refused
             }

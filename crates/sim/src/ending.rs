@@ -2,8 +2,6 @@
 
 use crate::invariants::{Breach, Property, hold};
 use crate::linearizable::{Verdict, check};
-use crate::process::frozen_bytes;
-use crate::random::hash_bytes;
 use crate::workload::Workload;
 use crate::world::{Happening, Phase, World};
 use driftless_node::log::verify;
@@ -110,6 +108,9 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
                 report.problems
             );
         }
+        if let Err(why) = self.workload.examine_history(&self.history) {
+            return Err(Breach(Property::Machine, why));
+        }
         match check(&self.workload.model(), &self.history) {
             Verdict::Linearizable => Ok(()),
             Verdict::Violation(violation) => {
@@ -129,8 +130,7 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
         let mut states = Vec::new();
         for (id, member) in &mut self.members {
             let Some(running) = &mut member.running else { continue };
-            let state = hash_bytes(&frozen_bytes(&mut running.machine));
-            states.push((*id, state));
+            states.push((*id, self.workload.digest(&mut running.machine)));
             if let Err(why) = self.workload.examine(&running.machine.reader()) {
                 return Err(Breach(Property::Machine, format!("member {id}: {why}")));
             }

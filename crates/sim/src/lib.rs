@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod campaign;
 mod clients;
 mod clock;
 mod disk;
@@ -24,9 +25,11 @@ mod process;
 pub mod random;
 pub mod register;
 pub mod report;
+pub mod shrink;
 pub mod workload;
 pub mod world;
 
+pub use campaign::{Campaign, Progress};
 pub use driftless_node as node;
 pub use invariants::{Failure, Property};
 pub use plan::Plan;

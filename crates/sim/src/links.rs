@@ -22,7 +22,8 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
     }
 
     pub(crate) fn dial_later(&mut self, from: Process, to: NodeId) {
-        let delay_us = self.random.between(1_000, 100_000);
+        let is_eager = self.random.chance(1, 3);
+        let delay_us = self.random.below(if is_eager { 1_000 } else { 100_000 });
         self.after(delay_us, Happening::Dial { from, to });
     }
 

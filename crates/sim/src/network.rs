@@ -211,8 +211,10 @@ impl Connection {
             lost += (lane.in_flight.len() - kept) as u64;
             lane.in_flight.truncate(kept);
             // What was retransmitted may come long after the writer gave up.
-            let late_us = if random.chance(1, 2) { random.below(400_000) } else { 0 };
+            let most_us = *random.pick(&[0, 5_000, 50_000, 500_000]).expect("not empty");
+            let mut late_us = 0;
             for (due, _) in &mut lane.in_flight {
+                late_us += random.below(most_us + 1);
                 *due += late_us;
             }
             lane.latest += late_us;

@@ -28,6 +28,18 @@ pub struct Plan {
     pub election_timeout_us: u64,
     /// The algorithm's heartbeat.
     pub heartbeat_interval_us: u64,
+    /// Whether candidates ask before they raise the term.
+    pub pre_vote: bool,
+    /// Whether leaders that hear no quorum step down.
+    pub check_quorum: bool,
+    /// Unacknowledged messages with entries that a follower may have in flight.
+    pub inflight_messages_max: usize,
+    /// Unacknowledged bytes that a follower may have in flight.
+    pub inflight_bytes_max: u64,
+    /// Bytes in one message with entries.
+    pub message_bytes_max: u64,
+    /// Bytes of commands that may wait at a node.
+    pub pending_bytes_max: usize,
     /// How long a frame travels, at least.
     pub latency_us: u64,
     /// ... and how much longer, at most.
@@ -215,20 +227,6 @@ pub enum Sabotage {
     HideWipe,
 }
 
-impl Sabotage {
-    /// All of them.
-    pub const ALL: &'static [Self] = &[
-        Self::DropSyncs,
-        Self::ForgetVote,
-        Self::ForgetTerm,
-        Self::ReadWithoutBarrier,
-        Self::ApplyTwice,
-        Self::SkipApply,
-        Self::AcknowledgeEarly,
-        Self::HideWipe,
-    ];
-}
-
 const SECOND: u64 = 1_000_000;
 const MILLI: u64 = 1_000;
 
@@ -253,6 +251,12 @@ impl Plan {
             patience_us: random.between(2, 8) * election_timeout_us,
             election_timeout_us,
             heartbeat_interval_us: election_timeout_us / random.between(4, 8),
+            pre_vote: random.chance(7, 8),
+            check_quorum: random.chance(7, 8),
+            inflight_messages_max: *random.pick(&[1, 3, 256]).expect("not empty"),
+            inflight_bytes_max: *random.pick(&[300, 4_000, 16 << 20]).expect("not empty"),
+            message_bytes_max: *random.pick(&[100, 2_000, 1 << 20]).expect("not empty"),
+            pending_bytes_max: *random.pick(&[600, 64 << 20, 64 << 20]).expect("not empty"),
             latency_us: random.between(50, 2 * MILLI),
             latency_jitter_us: random.between(50, 10 * MILLI),
             disk_us_max: *random.pick(&[300, 2_000, 15_000]).expect("not empty"),
@@ -266,6 +270,13 @@ impl Plan {
         };
         plan.draw_faults(random);
         plan
+    }
+
+    /// The same world with only these of its faults, counted from 0.
+    #[must_use]
+    pub fn with_faults(&self, kept: &[usize]) -> Self {
+        let faults = kept.iter().filter_map(|number| self.faults.get(*number).copied()).collect();
+        Self { faults, ..self.clone() }
     }
 
     fn draw_faults(&mut self, random: &mut Random) {

@@ -1,7 +1,9 @@
 //! What a user brings to the simulator beside the state machine: clients.
 
+use crate::history::History;
 use crate::linearizable::Model;
-use crate::random::Random;
+use crate::process::frozen_bytes;
+use crate::random::{Random, hash_bytes};
 use bytes::Bytes;
 use driftless_node::machine::StateMachine;
 use driftless_node::raft::NodeId;
@@ -26,7 +28,7 @@ pub trait Workload<M: StateMachine> {
 
     /// What `reply` says in the model's words, or why it is no reply to `input`.
     fn output(
-        &self,
+        &mut self,
         input: &<Self::Model as Model>::Input,
         reply: &Bytes,
     ) -> Result<<Self::Model as Model>::Output, String>;
@@ -41,12 +43,31 @@ pub trait Workload<M: StateMachine> {
     /// Reads that together see the whole state; asked of every member at the end.
     fn last_reads(&self) -> Vec<<Self::Model as Model>::Input>;
 
+    /// A hash of the machine's whole state, by which members are compared at
+    /// the end: of its snapshot, unless the same state may be written down in
+    /// more than one way.
+    fn digest(&self, machine: &mut M) -> u64 {
+        hash_bytes(&frozen_bytes(machine))
+    }
+
     /// Examines a machine at the end, beyond what the model knows.
     fn examine(&self, reader: &M::Reader) -> Result<(), String> {
         let _ = reader;
         Ok(())
     }
+
+    /// Examines the clients' history at the end, beyond what the model knows.
+    fn examine_history(&self, history: &HistoryOf<M, Self>) -> Result<(), String> {
+        let _ = history;
+        Ok(())
+    }
 }
+
+/// What the clients of a workload did and saw.
+pub type HistoryOf<M, W> = History<
+    <<W as Workload<M>>::Model as Model>::Input,
+    <<W as Workload<M>>::Model as Model>::Output,
+>;
 
 /// A request of a client.
 #[derive(Clone, Debug)]

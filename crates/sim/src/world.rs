@@ -22,6 +22,7 @@ use driftless_node::{Event, RequestToken};
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::fmt::Write as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Things that may happen in one world before it is taken for a loop.
 const EVENTS_MAX: u64 = 20_000_000;
@@ -212,11 +213,14 @@ impl<'a, M: StateMachine, W: Workload<M>> World<'a, M, W> {
 
     /// Lets the world run to its end.
     pub fn run(mut self) -> Outcome {
-        let failure = self.run_to_the_end().err().map(|Breach(property, detail)| Failure {
-            property,
-            at_us: self.now,
-            detail,
+        let run = catch_unwind(AssertUnwindSafe(|| self.run_to_the_end()));
+        let run = run.unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
+            Err(Breach(Property::NoPanic, text.unwrap_or_default()))
         });
+        let failure =
+            run.err().map(|Breach(property, detail)| Failure { property, at_us: self.now, detail });
         if let Some(failure) = &failure {
             self.tell(|| format!("FAILED: {failure}"));
         }

@@ -11,11 +11,11 @@ use std::io::Read;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// How many registers there are.
-pub const KEYS: usize = 3;
+pub(crate) const KEYS: usize = 3;
 
 /// The registers; 0 until written.
 #[derive(Clone, Default)]
-pub struct Machine {
+pub(crate) struct Machine {
     values: Arc<Mutex<[u64; KEYS]>>,
 }
 
@@ -85,7 +85,7 @@ const COMPARE: u8 = 2;
 
 /// Clients of the registers. Every value that they write is a new one.
 #[derive(Default)]
-pub struct Clients {
+pub(crate) struct Clients {
     last_value: u64,
 }
 
@@ -124,7 +124,7 @@ impl Workload<Machine> for Clients {
         Request { input: Access { key, verb }, ask: Ask::Command(command.freeze()) }
     }
 
-    fn output(&self, input: &Access<usize, u64>, reply: &Bytes) -> Result<Seen<u64>, String> {
+    fn output(&mut self, input: &Access<usize, u64>, reply: &Bytes) -> Result<Seen<u64>, String> {
         let before = reply.as_ref().try_into().map_err(|_| "eight bytes were due")?;
         let before = u64::from_le_bytes(before);
         Ok(match &input.verb {
