@@ -260,20 +260,18 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
         }
     }
 
-    /// Asks every member for everything there is, and for one more write.
-    pub(crate) fn ask_all(&mut self) {
-        for id in self.membership.voters.clone() {
-            let Some(process) = self.members[&id].process() else { continue };
-            for input in self.workload.last_reads() {
-                self.ask(None, process, Request { input, ask: Ask::Read });
-            }
-            let write = (0..1_000).find_map(|_| {
-                let request = self.workload.next(&mut self.client_random);
-                matches!(request.ask, Ask::Command(_)).then_some(request)
-            });
-            if let Some(request) = write {
-                self.ask(None, process, request);
-            }
+    /// Asks a member for everything there is, and for one more write.
+    pub(crate) fn ask_the_last(&mut self, id: NodeId) {
+        let Some(process) = self.members[&id].process() else { return };
+        for input in self.workload.last_reads() {
+            self.ask(None, process, Request { input, ask: Ask::Read });
+        }
+        let write = (0..1_000).find_map(|_| {
+            let request = self.workload.next(&mut self.client_random);
+            matches!(request.ask, Ask::Command(_)).then_some(request)
+        });
+        if let Some(request) = write {
+            self.ask(None, process, request);
         }
     }
 }

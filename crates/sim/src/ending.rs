@@ -20,11 +20,14 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
             Phase::Settling if whole => {
                 self.tell(|| "all members agree; the last questions".into());
                 self.phase = Phase::Asking;
-                self.ask_all();
             }
             Phase::Asking if whole => {
-                self.phase = Phase::Over;
-                return Ok(());
+                // One after the other, so that nobody is too busy to answer.
+                let Some(id) = self.to_ask.pop() else {
+                    self.phase = Phase::Over;
+                    return Ok(());
+                };
+                self.ask_the_last(id);
             }
             _ => {}
         }

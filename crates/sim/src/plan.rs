@@ -256,7 +256,7 @@ impl Plan {
             inflight_messages_max: *random.pick(&[1, 3, 256]).expect("not empty"),
             inflight_bytes_max: *random.pick(&[300, 4_000, 16 << 20]).expect("not empty"),
             message_bytes_max: *random.pick(&[100, 2_000, 1 << 20]).expect("not empty"),
-            pending_bytes_max: *random.pick(&[600, 64 << 20, 64 << 20]).expect("not empty"),
+            pending_bytes_max: *random.pick(&[1_500, 64 << 20, 64 << 20]).expect("not empty"),
             latency_us: random.between(50, 2 * MILLI),
             latency_jitter_us: random.between(50, 10 * MILLI),
             disk_us_max: *random.pick(&[300, 2_000, 15_000]).expect("not empty"),

@@ -73,7 +73,7 @@ situations! {
     Forwarded: "a follower's client had its command applied", demanded;
     UnknownOutcome: "a client never learnt what became of its command", demanded;
     RefusedCleanly: "a request was refused with nothing done", demanded;
-    RefusedBusy: "a request was refused because too much was in flight", demanded;
+    RefusedBusy: "a request was refused because too much was in flight", counted;
     RefusedDiskFull: "a command was refused because the disk was full", demanded;
     Refused: "peers refused a member that had lost its disk", demanded;
     StoppedByLog: "a node stopped itself because its disk failed", demanded;

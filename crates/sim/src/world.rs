@@ -138,6 +138,8 @@ pub struct World<'a, M: StateMachine, W: Workload<M>> {
     pub(crate) clients: Vec<Client>,
     pub(crate) open: OpenRequests<M, W>,
     pub(crate) next_token: u64,
+    /// Members that have not been asked the last questions.
+    pub(crate) to_ask: Vec<NodeId>,
     pub(crate) history: History<ModelInput<M, W>, ModelOutput<M, W>>,
     pub(crate) ghosts: Ghosts,
     pub(crate) report: Report,
@@ -192,6 +194,7 @@ impl<'a, M: StateMachine, W: Workload<M>> World<'a, M, W> {
             clients: (0..plan.clients).map(|number| Client::new(number, plan.members)).collect(),
             open: BTreeMap::new(),
             next_token: 1,
+            to_ask: ids.clone().collect(),
             history: History::new(),
             ghosts: Ghosts::default(),
             report: Report::of_one_world(),
