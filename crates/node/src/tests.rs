@@ -587,6 +587,39 @@ fn an_answer_that_a_snapshot_swallowed_is_found_in_its_sessions() {
     cluster.assert_agree();
 }
 
+/// Found by the simulator: the newer snapshot's name was given to the older
+/// one's state, and what followed the newer one was applied onto it.
+#[test]
+fn a_snapshot_that_comes_while_another_is_loaded_is_loaded_after_it() {
+    let mut cluster = elected(3, options);
+    let follower = cluster.followers()[0];
+    let moment = cluster.moment();
+    let node = cluster.members.get_mut(&follower).and_then(|m| m.node.as_mut()).expect("it runs");
+    let membership = node.raft().membership().clone();
+    let meta =
+        |index| SnapshotMeta { last: Position::new(1, index), membership: membership.clone() };
+    let sidecar = node.sessions.encode();
+    let loads = |actions: &mut Vec<Action>| -> Vec<u64> {
+        let jobs = actions.drain(..).filter_map(|action| match action {
+            Action::Snapshot(SnapshotJob::Load { meta }) => Some(meta.last.index.0),
+            _ => None,
+        });
+        jobs.collect()
+    };
+    let mut actions = Vec::new();
+    node.snapshots.to_load = Some(meta(100));
+    node.pump(&mut actions);
+    node.snapshots.to_load = Some(meta(200));
+    node.pump(&mut actions);
+    assert_eq!(loads(&mut actions), [100]);
+    for (loaded, then) in [(100, vec![200]), (200, vec![])] {
+        let done = SnapshotDone::Loaded { result: Ok(sidecar.clone()) };
+        node.handle(moment, Event::Snapshot(done), &mut actions);
+        assert_eq!(node.applied_position(), Position::new(1, loaded));
+        assert_eq!(loads(&mut actions), then);
+    }
+}
+
 #[test]
 fn a_wiped_member_is_refused_and_stops_with_the_reason() {
     let mut cluster = elected(3, options);
