@@ -8,6 +8,7 @@ mod client;
 mod failure;
 mod output;
 mod process;
+mod torture;
 mod up;
 mod verify;
 
@@ -48,6 +49,7 @@ enum Command {
     #[command(flatten)]
     Client(client::ClientCommand),
     Bench(bench::BenchArguments),
+    Torture(torture::TortureArguments),
     #[command(subcommand)]
     Log(verify::LogCommand),
 }
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
         Command::Up(arguments) => up::run(&arguments),
         Command::Client(command) => client::run(command),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Torture(arguments) => torture::run(&arguments),
         Command::Log(command) => verify::run(&command),
     };
     result.map_or_else(Failure::report, |()| ExitCode::SUCCESS)

@@ -171,16 +171,21 @@ impl Process {
         }
     }
 
-    /// Asks it to stop, and kills it if it does not. Says whether it stopped
-    /// when it was asked.
-    pub(crate) async fn stop(&mut self) -> bool {
+    /// How it ended, if it has.
+    pub(crate) fn has_ended(&mut self) -> Result<Option<ExitStatus>, Failure> {
+        self.child.try_wait().context(format!("cannot wait for process {}", self.pid))
+    }
+
+    /// Asks it to stop, and kills it if it does not. Says how it ended, if it
+    /// did when it was asked.
+    pub(crate) async fn stop(&mut self) -> Option<ExitStatus> {
         self.signal(Signal::TERM);
         self.signal(Signal::CONT);
-        if timeout(STOP_PATIENCE, self.wait()).await.is_ok() {
-            return true;
+        let end = timeout(STOP_PATIENCE, self.wait()).await;
+        if end.is_err() {
+            self.kill().await;
         }
-        self.kill().await;
-        false
+        end.ok()?.ok()
     }
 
     /// Kills it, as a power cut would.

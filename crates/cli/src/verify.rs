@@ -3,7 +3,7 @@
 use crate::failure::{Context, Failure};
 use crate::output::print;
 use clap::{Args, Subcommand};
-use driftless_sim::node::log::{Disk, DiskFile, verify};
+use driftless_sim::node::log::{Disk, DiskFile, Report, verify};
 use rustix::fs::{FlockOperation, flock};
 use std::fs::File;
 use std::io;
@@ -32,13 +32,18 @@ pub(crate) struct VerifyArguments {
 /// Runs it.
 pub(crate) fn run(command: &LogCommand) -> Result<(), Failure> {
     let LogCommand::Verify(VerifyArguments { dir }) = command;
-    let report = verify(&ReadOnly::open(dir)?);
+    let report = report(dir)?;
     print(&format!("{}\n", report.to_string().trim_end()))?;
     if report.is_whole() {
         Ok(())
     } else {
         Err(Failure::new(format!("{} does not verify; see above", dir.display())))
     }
+}
+
+/// What a data directory holds.
+pub(crate) fn report(directory: &Path) -> Result<Report, Failure> {
+    Ok(verify(&ReadOnly::open(directory)?))
 }
 
 /// A data directory that is only looked at.

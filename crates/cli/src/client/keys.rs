@@ -223,7 +223,7 @@ pub(super) fn range(key: &str, prefix: bool) -> (Bytes, Bytes) {
 
 /// The first key behind all that begin with `prefix`; `\0`, etcd's "no end", if
 /// there is none.
-fn range_end_of_prefix(prefix: &[u8]) -> Bytes {
+pub(crate) fn range_end_of_prefix(prefix: &[u8]) -> Bytes {
     let Some(last) = prefix.iter().rposition(|byte| *byte < 0xff) else {
         return Bytes::from_static(b"\0");
     };

@@ -7,6 +7,7 @@ mod keys;
 mod watch;
 
 pub(crate) use cluster::{Endpoint, connect, describe};
+pub(crate) use keys::range_end_of_prefix;
 
 use crate::failure::{Context, Failure};
 use clap::{Args, Subcommand};

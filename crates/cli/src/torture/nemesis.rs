@@ -1,0 +1,194 @@
+//! Who strikes, whom, and how.
+
+use crate::failure::Failure;
+use crate::process::{Launcher, Process, describe_end};
+use crate::verify;
+use driftless_server::pb;
+use driftless_server::pb::client::MaintenanceClient;
+use driftless_sim::random::Random;
+use rustix::process::Signal;
+use std::time::Duration;
+use tokio::time::{Instant, sleep, timeout};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Blow {
+    Kill,
+    Pause,
+}
+
+/// A cluster and what is done to it.
+pub(crate) struct Nemesis {
+    launcher: Launcher,
+    random: Random,
+    processes: Vec<Process>,
+    kills: u32,
+    pauses: u32,
+    leaders: u32,
+    majorities: u32,
+}
+
+impl Nemesis {
+    /// Starts all members.
+    pub(crate) fn start(launcher: Launcher, random: Random) -> Result<Self, Failure> {
+        let start = |member| launcher.start(member);
+        let processes = launcher.members.iter().map(start).collect::<Result<_, _>>()?;
+        let (kills, pauses, leaders, majorities) = (0, 0, 0, 0);
+        Ok(Self { launcher, random, processes, kills, pauses, leaders, majorities })
+    }
+
+    /// Strikes some members, waits a while, and brings them back. Says what was
+    /// done.
+    pub(crate) async fn strike(&mut self) -> Result<String, Failure> {
+        self.check_alive()?;
+        let leader = self.leader().await;
+        let victims = self.choose(leader);
+        let mut told = Vec::new();
+        let mut blows = Vec::new();
+        for &victim in &victims {
+            let blow = if self.random.chance(3, 5) { Blow::Kill } else { Blow::Pause };
+            match blow {
+                Blow::Kill => {
+                    self.processes[victim].kill().await;
+                    self.kills += 1;
+                }
+                Blow::Pause => {
+                    self.processes[victim].signal(Signal::STOP);
+                    self.pauses += 1;
+                }
+            }
+            let name = &self.launcher.members[victim].name;
+            let leads = if leader == Some(victim) { ", who led," } else { "" };
+            let done = if blow == Blow::Kill { "killed" } else { "paused" };
+            told.push(format!("{name}{leads} {done}"));
+            blows.push((victim, blow));
+        }
+        self.leaders += u32::from(leader.is_some_and(|leader| victims.contains(&leader)));
+        self.majorities += u32::from(victims.len() * 2 >= self.processes.len());
+
+        let pause = self.pause();
+        sleep(pause).await;
+        for (victim, blow) in blows {
+            match blow {
+                Blow::Kill => {
+                    let member = &self.launcher.members[victim];
+                    self.processes[victim] = self.launcher.start(member)?;
+                }
+                Blow::Pause => self.processes[victim].signal(Signal::CONT),
+            }
+        }
+        Ok(format!("{} for {} ms", told.join(" and "), pause.as_millis()))
+    }
+
+    /// Mostly the leader, alone or with others; at times all.
+    fn choose(&mut self, leader: Option<usize>) -> Vec<usize> {
+        let count = self.processes.len();
+        let anybody = self.random.below(count as u64) as usize;
+        let first = match leader {
+            Some(leader) if self.random.chance(4, 5) => leader,
+            _ => anybody,
+        };
+        match self.random.below(20) {
+            0 => (0..count).collect(),
+            1..5 if count > 1 => {
+                let step = 1 + self.random.below(count as u64 - 1) as usize;
+                vec![first, (first + step) % count]
+            }
+            _ => vec![first],
+        }
+    }
+
+    /// From too short to be noticed to several elections long.
+    fn pause(&mut self) -> Duration {
+        let election_ms = self.launcher.election_timeout.as_millis() as u64;
+        let longest_ms = if self.random.chance(1, 5) { 4 * election_ms } else { election_ms };
+        Duration::from_millis(self.random.between(10, longest_ms.max(10)))
+    }
+
+    /// A moment of peace, often none.
+    pub(crate) async fn rest(&mut self) {
+        if self.random.chance(1, 2) {
+            sleep(Duration::from_millis(self.random.below(300))).await;
+        }
+    }
+
+    /// Who leads by what the members say; `None` if they do not know.
+    async fn leader(&self) -> Option<usize> {
+        let mut latest: Option<pb::StatusResponse> = None;
+        let mut ids = Vec::new();
+        for (at, member) in self.launcher.members.iter().enumerate() {
+            let Some(status) = status(&member.endpoint()).await else { continue };
+            ids.push((status.header.map_or(0, |header| header.member_id), at));
+            let is_later = |latest: &pb::StatusResponse| status.raft_term > latest.raft_term;
+            if status.leader != 0 && latest.as_ref().is_none_or(is_later) {
+                latest = Some(status);
+            }
+        }
+        let leader = latest?.leader;
+        ids.iter().find(|(id, _)| *id == leader).map(|(_, at)| *at)
+    }
+
+    /// Nobody has died but by our hand.
+    pub(crate) fn check_alive(&mut self) -> Result<(), Failure> {
+        for (process, member) in self.processes.iter_mut().zip(&self.launcher.members) {
+            if let Some(end) = process.has_ended()? {
+                return Err(Failure::new(format!(
+                    "{} ended by itself: {}\n{}",
+                    member.name,
+                    describe_end(end),
+                    process.last_lines(10).join("\n")
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops all members, which must end in good order, and reads their logs.
+    pub(crate) async fn stop_and_verify(&mut self) -> Result<(), Failure> {
+        for (process, member) in self.processes.iter_mut().zip(&self.launcher.members) {
+            let name = &member.name;
+            let Some(end) = process.stop().await else {
+                return Err(Failure::new(format!("{name} did not stop when it was asked to")));
+            };
+            if !end.success() {
+                let end = describe_end(end);
+                return Err(Failure::new(format!("{name} did not stop in good order: {end}")));
+            }
+            let directory = self.launcher.data_dir(member);
+            let report = verify::report(&directory)?;
+            if !report.is_whole() {
+                return Err(Failure::new(format!("the log of {name} does not verify:\n{report}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// A run without some kind of blow shows nothing about it.
+    pub(crate) fn check_variety(&self, rounds: u32) -> Result<(), Failure> {
+        let Self { kills, pauses, leaders, majorities, .. } = self;
+        // With so many rounds the chance that a kind never comes up is negligible.
+        if rounds >= 50
+            && [kills, pauses, leaders, majorities].iter().any(|count| **count < rounds / 25)
+        {
+            return Err(Failure::new(format!("too little happened: {}", self.summary())));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn summary(&self) -> String {
+        let Self { kills, pauses, leaders, majorities, .. } = self;
+        format!(
+            "{kills} times a member was killed and {pauses} times paused; {leaders} times the \
+             leader was among them, {majorities} times at least half of the members"
+        )
+    }
+}
+
+/// What a member says of itself, if it answers soon.
+async fn status(endpoint: &str) -> Option<pb::StatusResponse> {
+    const PATIENCE: Duration = Duration::from_millis(300);
+    let deadline = Instant::now() + PATIENCE;
+    let channel = crate::client::connect(&endpoint.parse().ok()?, PATIENCE).await.ok()?;
+    let mut client = MaintenanceClient::new(channel);
+    let answer = timeout(deadline - Instant::now(), client.status(pb::StatusRequest {})).await;
+    answer.ok()?.ok().map(tonic::Response::into_inner)
+}
