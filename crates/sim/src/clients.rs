@@ -150,7 +150,8 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
         };
         let heard = match answer {
             Answer::Applied { position, reply } => {
-                self.ghosts.acknowledged(process.member, position)?;
+                let check = self.ghosts.acknowledged(process.member, position);
+                self.heed(check, ())?;
                 match self.workload.output(&open.input, &reply) {
                     Ok(output) => Heard::Output(output),
                     Err(why) => {

@@ -150,23 +150,28 @@ impl Durable {
                 found = Some((number + 1, held.clone()));
             }
         }
-        let Some((survived, held)) = found else {
-            return Err(Breach(
+        let recovered_as = Held {
+            hard_state: recovered.hard_state,
+            trail: found
+                .as_ref()
+                .map_or_else(|| recovered.trail.clone(), |(_, held)| held.trail.clone()),
+        };
+        self.asked = recovered_as.clone();
+        let before = std::mem::replace(&mut self.acknowledged, recovered_as);
+        match found {
+            Some((survived, _)) => Ok((survived, pending.len() - survived)),
+            None => Err(Breach(
                 Property::DurableSurvives,
                 format!(
                     "member {member} recovered {:?} and {:?}; acknowledged were {:?} and {:?}, \
-                     asked for {:?} and {:?}",
+                     then {} records were asked for",
                     recovered.hard_state,
                     recovered.trail,
-                    self.acknowledged.hard_state,
-                    self.acknowledged.trail,
-                    self.asked.hard_state,
-                    self.asked.trail,
+                    before.hard_state,
+                    before.trail,
+                    pending.len()
                 ),
-            ));
-        };
-        self.acknowledged = Held { hard_state: recovered.hard_state, trail: held.trail };
-        self.asked = self.acknowledged.clone();
-        Ok((survived, pending.len() - survived))
+            )),
+        }
     }
 }

@@ -99,7 +99,8 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
 
     /// The whole run lies behind us: what came of it?
     pub(crate) fn judge(&mut self) -> Result<(), Breach> {
-        self.same_state()?;
+        let same = self.same_state();
+        self.heed(same, ())?;
         for (id, member) in &mut self.members {
             // Its process ends first: the directory is read as an operator would.
             member.running = None;

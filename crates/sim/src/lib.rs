@@ -18,6 +18,8 @@ pub mod history;
 pub mod invariants;
 pub mod linearizable;
 mod links;
+mod log_work;
+mod machine_work;
 mod member;
 mod network;
 pub mod plan;

@@ -146,7 +146,9 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
         };
         let Opened { log, identity, mut groups } = opened;
         let mut recovered = groups.pop().expect("every world has one group");
-        let (survived, lost) = member.durable.recover(id, &recovered)?;
+        let check = member.durable.recover(id, &recovered);
+        let (survived, lost) = self.heed(check, (0, 0))?;
+        let member = self.members.get_mut(&id).expect("a member of this world");
         let mut machine = self.workload.machine(id);
         let durable = machine.open();
         let applied_through = Index(durable.position.index);

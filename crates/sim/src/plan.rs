@@ -4,6 +4,7 @@
 //! The faults are a list, so that a failing run can be made smaller by leaving
 //! some of them out while everything else stays as it was drawn.
 
+use crate::invariants::Property;
 use crate::random::Random;
 use std::fmt;
 
@@ -60,6 +61,8 @@ pub struct Plan {
     pub faults: Vec<Planned>,
     /// A bug planted on purpose, to show that it is found.
     pub sabotage: Option<Sabotage>,
+    /// Properties that are not checked, to show that others find a bug too.
+    pub unchecked: Vec<Property>,
 }
 
 /// A fault and its time.
@@ -267,6 +270,7 @@ impl Plan {
             segment_bytes: *random.pick(&[16, 32, 64]).expect("not empty") << 10,
             faults: Vec::new(),
             sabotage: None,
+            unchecked: Vec::new(),
         };
         plan.draw_faults(random);
         plan

@@ -2,7 +2,7 @@
 
 use crate::history::History;
 use crate::linearizable::Model;
-use crate::process::frozen_bytes;
+use crate::machine_work::frozen_bytes;
 use crate::random::{Random, hash_bytes};
 use bytes::Bytes;
 use driftless_node::machine::StateMachine;

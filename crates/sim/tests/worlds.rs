@@ -47,9 +47,10 @@ fn a_listener_changes_nothing() {
 }
 
 /// Runs worlds with a planted bug until one fails.
-fn found(sabotage: Sabotage, seeds: u64) -> (Plan, Property) {
+fn found(sabotage: Sabotage, unchecked: &[Property], seeds: u64) -> (Plan, Property) {
     for seed in 0..seeds {
-        let plan = Plan { sabotage: Some(sabotage), ..Plan::draw(seed) };
+        let unchecked = unchecked.to_vec();
+        let plan = Plan { sabotage: Some(sabotage), unchecked, ..Plan::draw(seed) };
         if let Some(failure) = run(plan.clone()).failure {
             return (plan, failure.property);
         }
@@ -73,15 +74,52 @@ const PLANTED: &[(Sabotage, &[Property], u64)] = &[
 #[test]
 fn every_planted_bug_is_found() {
     for (sabotage, properties, worlds) in PLANTED {
-        let (plan, property) = found(*sabotage, *worlds);
+        let (plan, property) = found(*sabotage, &[], *worlds);
         let seed = plan.seed;
         assert!(properties.contains(&property), "{sabotage:?}, seed {seed}: {property:?}");
     }
 }
 
+/// Without the ghosts, a bug that loses writes shows in what clients saw.
+#[test]
+fn lost_writes_show_in_client_histories_alone() {
+    let ghosts = [
+        Property::AppliedIsDurable,
+        Property::AppliedAtMostOnce,
+        Property::CommittedIsDurable,
+        Property::DurableSurvives,
+        Property::LeaderCompleteness,
+        Property::LogMatching,
+        Property::SameState,
+        Property::StateMachineSafety,
+    ];
+    for sabotage in [Sabotage::AcknowledgeEarly, Sabotage::HideWipe, Sabotage::SkipApply] {
+        let (plan, property) = found(sabotage, &ghosts, 1_000);
+        assert_eq!(property, Property::Linearizable, "{sabotage:?}, seed {}", plan.seed);
+    }
+}
+
+/// With one ghost blind, the next one sees it, and at last the clients do.
+#[test]
+fn a_bug_is_noticed_by_many_properties() {
+    let mut noticed = Vec::new();
+    while !noticed.contains(&Property::Linearizable) {
+        let (_, property) = found(Sabotage::AcknowledgeEarly, &noticed, 100);
+        noticed.push(property);
+    }
+    for property in [
+        Property::AppliedIsDurable,
+        Property::CommittedIsDurable,
+        Property::LeaderCompleteness,
+        Property::StateMachineSafety,
+    ] {
+        assert!(noticed.contains(&property), "{property:?} did not notice, only {noticed:?}");
+    }
+}
+
 #[test]
 fn a_failing_world_shrinks() {
-    let (plan, property) = found(Sabotage::DropSyncs, 20);
+    let (plan, property) = found(Sabotage::DropSyncs, &[], 20);
     let shrunk = shrink(&plan, |_| Clients::default()).expect("it fails");
     assert_eq!(shrunk.failure.property, property);
     assert!(shrunk.faults.len() <= 2, "{shrunk:?} of {:?}", plan.faults);
