@@ -8,6 +8,8 @@ mod client;
 mod failure;
 mod output;
 mod process;
+mod sim_command;
+mod sim_workload;
 mod torture;
 mod up;
 mod verify;
@@ -35,6 +37,7 @@ Examples:
   driftless watch --prefix app/         see what changes under app/
   driftless status                      who leads, and how each member is
   driftless bench put --seconds 10      how fast is it here?
+  driftless sim --seeds 1000            a thousand simulated clusters, and what they met
 
 Exit codes:
   0  done
@@ -50,6 +53,7 @@ enum Command {
     Client(client::ClientCommand),
     Bench(bench::BenchArguments),
     Torture(torture::TortureArguments),
+    Sim(sim_command::SimArguments),
     #[command(subcommand)]
     Log(verify::LogCommand),
 }
@@ -61,6 +65,7 @@ fn main() -> ExitCode {
         Command::Client(command) => client::run(command),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Torture(arguments) => torture::run(&arguments),
+        Command::Sim(arguments) => return sim_command::run(&arguments),
         Command::Log(command) => verify::run(&command),
     };
     result.map_or_else(Failure::report, |()| ExitCode::SUCCESS)
