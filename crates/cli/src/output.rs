@@ -5,7 +5,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use serde_json::Value;
-use std::fmt::Write as _;
 use std::io::Write as _;
 
 /// Writes to stdout at once, so that a pipe sees each line when it happens.
@@ -26,6 +25,10 @@ pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
     line.push(b'\n');
     print_bytes(&line)
 }
+
+/// A column is not made wider for the sake of longer cells, which take what
+/// they need.
+const COLUMN_WIDTH_MAX: usize = 60;
 
 /// Columns padded to their widest cell, two spaces apart.
 pub(crate) struct Table {
@@ -51,19 +54,18 @@ impl Table {
     /// The table as lines, each after `indent`.
     pub(crate) fn render(&self, indent: &str) -> String {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
+        let length = |cell: &String| cell.chars().count();
         let width = |column: usize| {
-            self.rows
-                .iter()
-                .filter_map(|row| row.get(column))
-                .map(|cell| cell.chars().count())
-                .max()
+            let lengths = self.rows.iter().filter_map(|row| row.get(column)).map(length);
+            lengths.filter(|length| *length <= COLUMN_WIDTH_MAX).max().unwrap_or(0)
         };
-        let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or(0)).collect();
+        let widths: Vec<usize> = (0..columns).map(width).collect();
         let mut text = String::new();
         for row in &self.rows {
             let mut line = indent.to_owned();
             for (cell, width) in row.iter().zip(&widths) {
-                write!(line, "{cell:<width$}  ").expect("a String takes everything");
+                line.push_str(cell);
+                line.push_str(&" ".repeat(width.saturating_sub(length(cell)) + 2));
             }
             text.push_str(line.trim_end());
             text.push('\n');
@@ -114,6 +116,15 @@ mod tests {
         table.row(["a".to_owned(), "1".to_owned()]);
         table.row(["longer".to_owned(), String::new()]);
         assert_eq!(table.render("  "), "  KEY     VALUE\n  a       1\n  longer\n");
+    }
+
+    #[test]
+    fn a_giant_does_not_make_its_column_wide() {
+        let mut table = Table::new(["VALUE", "VERSION"]);
+        table.row(["x".repeat(100_000), "1".to_owned()]);
+        table.row(["y".to_owned(), "2".to_owned()]);
+        let giant = "x".repeat(100_000);
+        assert_eq!(table.render(""), format!("VALUE  VERSION\n{giant}  1\ny      2\n"));
     }
 
     #[test]
