@@ -10,6 +10,7 @@ use crate::process::{Launcher, STOP_PATIENCE};
 use clap::Args;
 use home::Home;
 use leadership::Leadership;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 use story::{Story, tell};
@@ -97,6 +98,7 @@ async fn keep_up(launcher: Launcher) -> Result<(), Failure> {
 
     let mut story = Story::new(&launcher);
     let mut leadership = Leadership::new(launcher.members.len());
+    let mut failing = BTreeSet::new();
     let mut failure = None;
     loop {
         let change = tokio::select! {
@@ -112,11 +114,15 @@ async fn keep_up(launcher: Launcher) -> Result<(), Failure> {
         match change {
             Change::Started { at, pid } => story.started(at, pid),
             Change::Died(death) => {
-                if !story.is_ready() && death.failures_at_start >= FAILURES_AT_START_MAX {
+                leadership.forget(death.at);
+                if death.failures_at_start >= FAILURES_AT_START_MAX {
+                    failing.insert(death.at);
+                }
+                let rest = launcher.members.len() - failing.len();
+                if !story.is_ready() && rest <= launcher.members.len() / 2 {
                     failure = Some(story.hopeless(&death));
                     break;
                 }
-                leadership.forget(death.at);
                 story.died(&death);
             }
             Change::CannotStart(reason) => {
@@ -124,6 +130,9 @@ async fn keep_up(launcher: Launcher) -> Result<(), Failure> {
                 break;
             }
             Change::Answered { at, answer } => {
+                if answer.is_some() {
+                    failing.remove(&at);
+                }
                 leadership.heard(at, answer, Instant::now());
                 if let Some(news) = leadership.news(Instant::now()) {
                     story.leadership(&news);
@@ -145,9 +154,9 @@ async fn keep_up(launcher: Launcher) -> Result<(), Failure> {
     failure.map_or(Ok(()), Err)
 }
 
-/// A member that fails so often in a row before the cluster ever served will
-/// not do better.
-const FAILURES_AT_START_MAX: u32 = 5;
+/// A member that fails so often in a row will not do better; where that leaves
+/// no majority, a cluster that has not served yet is given up.
+const FAILURES_AT_START_MAX: u32 = 3;
 
 /// What asks this process to stop.
 struct Signals {
