@@ -11,6 +11,8 @@ use std::collections::VecDeque;
 pub(crate) struct Durable {
     /// Acknowledged by the log: must survive anything but the loss of the disk.
     acknowledged: Held,
+    /// The same without the last write: what is there if the disk lied about it.
+    but_the_last: Held,
     /// Asked for and not yet acknowledged: may survive, in order.
     pending: VecDeque<(Ticket, Change)>,
     /// After all that is pending.
@@ -118,6 +120,7 @@ impl Durable {
 
     /// The log acknowledged `ticket` and all before it.
     pub(crate) fn acknowledge(&mut self, ticket: Ticket) {
+        self.but_the_last = self.acknowledged.clone();
         while self.pending.front().is_some_and(|(first, _)| *first <= ticket) {
             let (_, change) = self.pending.pop_front().expect("it has a front");
             self.acknowledged.apply(&change);
@@ -128,6 +131,12 @@ impl Durable {
     pub(crate) fn compacted(&mut self, through: Position) {
         self.acknowledged.compact(through);
         self.asked.compact(through);
+    }
+
+    /// Whether all is there but what was written last. Nobody can tell a last
+    /// write that was lost from one that was never made.
+    pub(crate) fn lacks_only_the_last(&self, recovered: &Recovered) -> bool {
+        self.but_the_last.agrees(recovered)
     }
 
     /// A new process recovered this: it must be what was acknowledged, with

@@ -106,7 +106,7 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
             member.running = None;
             let report = verify(&member.disk);
             hold!(
-                report.is_whole(),
+                member.is_suspect || report.is_whole(),
                 LogVerifies,
                 "the data directory of member {id}: {:?}",
                 report.problems

@@ -3,6 +3,7 @@
 use crate::invariants::Breach;
 use crate::network::Process;
 use crate::plan::{Fault, Who};
+use crate::random::Random;
 use crate::report::Situation;
 use crate::workload::Workload;
 use crate::world::{Happening, Lift, Phase, World};
@@ -95,6 +96,14 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
                 self.count(Situation::FailedSync);
                 self.members[&self.find(who)].disk.memory.fail_syncs(1);
             }
+            Fault::Rot { who, pick } => self.rot(self.find(who), pick),
+            Fault::LoseWrite { who } => {
+                self.count(Situation::LostWrite);
+                let id = self.find(who);
+                let member = self.member(id);
+                member.is_suspect = true;
+                member.disk.memory.lose_writes(1);
+            }
             Fault::WipeDisk { who } => self.lose_disk(self.find(who)),
         }
     }
@@ -172,6 +181,39 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
         }
     }
 
+    /// A byte that means something becomes another one; mostly the member
+    /// starts anew soon, and looks.
+    fn rot(&mut self, id: NodeId, pick: u64) {
+        let member = self.member(id);
+        let mut random = Random::new(pick);
+        let disk = member.disk.memory.clone();
+        let names = disk.names();
+        for _ in 0..100 {
+            let Some(name) = random.pick(&names) else { return };
+            let contents = disk.contents(name).unwrap_or_default();
+            let (offset, mask) = (random.below(contents.len() as u64), 1 << random.below(8));
+            if contents.get(offset as usize).is_none_or(|byte| *byte == 0) {
+                continue;
+            }
+            disk.flip_byte(name, offset, mask);
+            member.is_suspect = true;
+            self.count(Situation::Rot);
+            self.tell(|| format!("byte {offset} of {name} of member {id} is not what it was"));
+            if random.chance(3, 4) {
+                self.crash(id, random.chance(1, 2), random.below(100_000));
+            }
+            return;
+        }
+    }
+
+    /// A member noticed that its disk lies. Nobody repairs it in this version.
+    pub(crate) fn stays_out(&mut self, id: NodeId, why: &str) {
+        self.tell(|| format!("member {id} stays out: {why}"));
+        self.count(Situation::DamageNoticed);
+        self.end_process(id, false);
+        self.member(id).is_out = true;
+    }
+
     /// Wipes a disk, if every peer has met its member: one that nobody knows is
     /// new, and may be.
     fn lose_disk(&mut self, id: NodeId) {
@@ -218,11 +260,17 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
             let disk = &member.disk.memory;
             disk.limit_bytes(None);
             disk.fail_syncs(0);
+            disk.lose_writes(0);
             disk.power_cut_after(u64::MAX);
             self.set_clock_rate(id, 1_000_000);
             let paused: Option<Process> = self.members[&id].process();
             if let Some(process) = paused {
                 self.resume(process)?;
+            }
+            if self.members[&id].is_suspect && !self.members[&id].is_out {
+                // Whether it has noticed or not, its operator has by now.
+                self.end_process(id, false);
+                self.member(id).is_out = true;
             }
             let back_us = self.random.below(100_000);
             self.start_later(id, back_us);

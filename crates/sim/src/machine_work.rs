@@ -100,7 +100,10 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
             self.power_went(id);
             return Ok(());
         }
-        if let (Some(index), Some(SnapshotDone::Loaded { result })) = (loads, &done) {
+        let is_suspect = self.members[&id].is_suspect;
+        if let (Some(index), Some(SnapshotDone::Loaded { result })) = (loads, &done)
+            && !(is_suspect && result.is_err())
+        {
             if let Err(why) = result {
                 let text = format!("member {id} cannot load its snapshot at {index}: {why}");
                 return Err(Breach(Property::Starts, text));

@@ -39,7 +39,9 @@ pub(crate) struct Member<M: StateMachine> {
     pub(crate) wiped: Vec<Trail>,
     /// Peers that know it, durably.
     pub(crate) known_by: BTreeSet<NodeId>,
-    /// Refused by its peers: it stays out.
+    /// Its disk has lied: what it says of damage is true.
+    pub(crate) is_suspect: bool,
+    /// Refused by its peers, or damaged: it stays out.
     pub(crate) is_out: bool,
     runs: u64,
     pub(crate) running: Option<Running<M>>,
@@ -90,6 +92,7 @@ impl<M: StateMachine> Member<M> {
             durable: Durable::default(),
             wiped: Vec::new(),
             known_by: BTreeSet::new(),
+            is_suspect: false,
             is_out: false,
             runs: 0,
             running: None,
@@ -146,7 +149,12 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
         };
         let Opened { log, identity, mut groups } = opened;
         let mut recovered = groups.pop().expect("every world has one group");
+        let lacks_the_last = member.durable.lacks_only_the_last(&recovered);
         let check = member.durable.recover(id, &recovered);
+        if check.is_err() && member.is_suspect && lacks_the_last {
+            self.stays_out(id, "its disk never made the last write that it reported");
+            return Ok(());
+        }
         let (survived, lost) = self.heed(check, (0, 0))?;
         let member = self.members.get_mut(&id).expect("a member of this world");
         let mut machine = self.workload.machine(id);
@@ -237,6 +245,8 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
             self.tell(|| format!("member {id} cannot start: a sync failed"));
         } else if matches!(error, OpenError::Io(e) if e.kind() == io::ErrorKind::StorageFull) {
             self.tell(|| format!("member {id} cannot start: its disk is full"));
+        } else if member.is_suspect && matches!(error, OpenError::Damaged(_)) {
+            self.stays_out(id, &error.to_string());
         } else {
             return Err(Breach(Property::Starts, format!("member {id} cannot start: {error}")));
         }

@@ -202,6 +202,18 @@ pub enum Fault {
         /// Whose.
         who: Who,
     },
+    /// A byte of a file rots; the member is repaired by nobody in this version.
+    Rot {
+        /// On whose disk.
+        who: Who,
+        /// Which file, which byte, which bits: all follow from it.
+        pick: u64,
+    },
+    /// The next write of a disk is reported as done and never happens.
+    LoseWrite {
+        /// Whose.
+        who: Who,
+    },
     /// A member loses its disk. Its peers refuse it from then on.
     WipeDisk {
         /// Whose.
@@ -235,7 +247,7 @@ const MILLI: u64 = 1_000;
 
 /// The kinds of fault that a seed switches on or off as a whole: worlds with a
 /// few kinds each reach further than worlds with a little of everything.
-const KINDS: u64 = 17;
+const KINDS: u64 = 18;
 
 impl Plan {
     /// What `seed` stands for.
@@ -286,16 +298,20 @@ impl Plan {
     fn draw_faults(&mut self, random: &mut Random) {
         let kinds: Vec<u64> = (0..KINDS).filter(|_| random.chance(2, 5)).collect();
         let pause_us_max = random.between(200, 3_000) * MILLI;
-        let mut wiped = false;
+        let mut lost_one = false;
         let mut at_us = random.between(0, 2 * SECOND);
         while at_us < self.active_us {
             if let Some(&kind) = random.pick(&kinds) {
                 let fault =
                     self.draw_fault(kind, random.between(MILLI, self.active_us / 3), random);
-                let wipe = matches!(fault, Fault::WipeDisk { .. });
-                if !(wipe && (wiped || self.members < 3)) {
+                // Nobody repairs a member whose disk lied or went: one at most.
+                let loses_one = matches!(
+                    fault,
+                    Fault::WipeDisk { .. } | Fault::Rot { .. } | Fault::LoseWrite { .. }
+                );
+                if !(loses_one && (lost_one || self.members < 3)) {
                     self.faults.push(Planned { at_us, fault });
-                    wiped |= wipe;
+                    lost_one |= loses_one;
                 }
             }
             at_us += random.between(MILLI, pause_us_max);
@@ -323,7 +339,11 @@ impl Plan {
             13 => Fault::ClockRate { who, rate_ppm: random.between(500_000, 2 * SECOND) },
             14 => Fault::SlowDisk { who, factor: random.between(5, 200), for_us: brief_us },
             15 => Fault::FullDisk { who, for_us },
-            _ if random.chance(1, 3) => Fault::WipeDisk { who },
+            16 => match random.below(3) {
+                0 => Fault::WipeDisk { who },
+                1 => Fault::Rot { who, pick: random.draw() },
+                _ => Fault::LoseWrite { who },
+            },
             _ => Fault::FailSync { who },
         }
     }

@@ -213,7 +213,11 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
     fn stops(&mut self, process: Process, reason: &StopReason) {
         let id = process.member;
         self.tell(|| format!("member {id} STOPS: {reason}"));
-        if let StopReason::UnknownIncarnation { .. } = reason {
+        let damaged =
+            matches!(reason, StopReason::EntryDamaged(_) | StopReason::SnapshotUnusable(_));
+        if damaged && self.members[&id].is_suspect {
+            self.stays_out(id, &reason.to_string());
+        } else if let StopReason::UnknownIncarnation { .. } = reason {
             self.count(Situation::Refused);
             self.end_process(id, false);
             self.members.get_mut(&id).expect("a member of this world").is_out = true;

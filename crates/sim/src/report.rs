@@ -52,6 +52,9 @@ situations! {
     FullDisk: "fault: a disk was full", demanded;
     FailedSync: "fault: a sync failed", demanded;
     WipedDisk: "fault: a disk was wiped", demanded;
+    Rot: "fault: a byte of a file rotted", demanded;
+    LostWrite: "fault: a disk lost a write that it had reported", demanded;
+    DamageNoticed: "a member noticed that its disk was damaged, and stayed out", demanded;
     TornWrite: "fault: a power cut tore or dropped what was not synced", demanded;
     LateFrame: "a frame of an old link arrived after a newer link was up", demanded;
     RepeatedFrame: "a frame of a dying link arrived twice", demanded;
