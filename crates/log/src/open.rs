@@ -10,7 +10,7 @@ use crate::log::{Item, Log, beginning};
 use crate::options::{Options, PAGE};
 use crate::scan::{End, Found, scan, segment_ids};
 use crate::segment::{self, FILLING, Filling, segment_name};
-use driftless_codec::record::{HeadContent, Salt};
+use driftless_codec::record::{HeadContent, Salt, Stamp};
 use driftless_raft::{GroupId, Membership};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -106,14 +106,24 @@ impl<D: Disk> Log<D> {
         let peers = identity::read_peers(&disk)?;
         let salt = Salt::of(identity.incarnation);
         let loaded = load(&disk, identity.incarnation, false)?;
-        let Loaded { mut segments, groups, first_segment, end, .. } = loaded;
+        let Loaded { mut segments, groups, first_segment, end, unproven, .. } = loaded;
         let ready: VecDeque<_> = segments.drain(end.segment_at + 1..).collect();
         let next_segment = ready.back().or(segments.last()).map_or(1, |last| last.id + 1);
         // The last, unfinished page is written again with what follows.
         let page_start = end.offset - end.offset % PAGE;
         let mut buffer = vec![0; (end.offset - page_start) as usize];
-        let active = segments.last().expect("the scan ended in one");
+        let active = segments.last_mut().expect("the scan ended in one");
         active.file.read_at(&mut buffer, page_start)?;
+        // A sync may have failed before the member came back, and its kernel takes
+        // those pages for clean: they are read here, and gone with the power. So
+        // what nothing says was durable is written once more.
+        if let Some((_, from)) = unproven.filter(|(segment, _)| *segment == active.id) {
+            let from = from - from % PAGE;
+            let mut tail = vec![0; (end.offset - from) as usize];
+            active.file.read_at(&mut tail, from)?;
+            active.file.write_at(&tail, from)?;
+            active.file.sync()?;
+        }
         let mut log = Self {
             disk,
             options,
@@ -219,6 +229,9 @@ pub(crate) struct Loaded<F> {
     pub(crate) groups: BTreeMap<GroupId, Group>,
     pub(crate) first_segment: u64,
     pub(crate) end: End,
+    /// The first record of which no later one says that it was durable: its
+    /// segment and offset.
+    pub(crate) unproven: Option<(u64, u64)>,
     pub(crate) records: u64,
     pub(crate) entries: u64,
 }
@@ -244,8 +257,14 @@ pub(crate) fn load<D: Disk>(
     let mut groups: BTreeMap<GroupId, Group> = BTreeMap::new();
     let mut first_segment = None;
     let (mut records, mut entries) = (0, 0);
+    let mut unproven = VecDeque::new();
     let end = scan(&segments, Salt::of(incarnation), |found| {
         records += 1;
+        let Stamp { sequence, synced_through, .. } = found.head.stamp;
+        while unproven.front().is_some_and(|(earlier, _)| *earlier <= synced_through) {
+            unproven.pop_front();
+        }
+        unproven.push_back((sequence, (found.segment, found.offset)));
         match &found.head.content {
             HeadContent::Mark { first_segment: first } => first_segment = Some(*first),
             HeadContent::State(state) => {
@@ -259,7 +278,8 @@ pub(crate) fn load<D: Disk>(
     if oldest > first_segment {
         return Err(missing(first_segment).into());
     }
-    Ok(Loaded { segments, groups, first_segment, end, records, entries })
+    let unproven = unproven.pop_front().map(|(_, place)| place);
+    Ok(Loaded { segments, groups, first_segment, end, unproven, records, entries })
 }
 
 fn replay(group: &mut Group, found: &Found<'_>) -> Result<(), Damage> {

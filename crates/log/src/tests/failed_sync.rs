@@ -63,3 +63,26 @@ fn retried_loses_acknowledged_entries_and_that_is_noticed() {
     assert_eq!(acknowledged, Index(6));
     assert!(kept < acknowledged, "a retried sync was not caught: {kept}");
 }
+
+/// The process comes back without a power cut: it reads from the page cache what
+/// no later sync would write. Whatever is acknowledged on top must stand on it.
+#[test]
+fn what_it_left_in_the_page_cache_is_not_built_upon() {
+    let mut came_back = 0;
+    for seed in 0..40 {
+        let disk = MemoryDisk::new();
+        let mut log = create(&disk);
+        log.append(&[record(1, 1..=1, 3_000)]).unwrap();
+        disk.fail_syncs(1);
+        assert!(log.append(&[record(1, 2..=2, 3_000)]).is_err());
+        drop(log);
+        let mut opened = open(&disk);
+        let last = opened.groups[0].trail.last().index;
+        came_back += u64::from(last == Index(2));
+        opened.log.append(&[record(1, last.0 + 1..=last.0 + 1, 3_000)]).unwrap();
+        drop(opened);
+        disk.crash(seed);
+        assert_eq!(open(&disk).groups[0].trail.last().index, last.next(), "seed {seed}");
+    }
+    assert!(came_back > 0, "the page cache never showed what was lost");
+}
