@@ -240,7 +240,9 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
             self.count(Situation::CrashInWrite);
             self.tell(|| format!("member {id} loses power while it starts"));
         } else if sync_failed {
-            member.disk.power_cut(seed);
+            if member.random.chance(1, 2) {
+                member.disk.power_cut(seed);
+            }
             self.count(Situation::StoppedByLog);
             self.tell(|| format!("member {id} cannot start: a sync failed"));
         } else if matches!(error, OpenError::Io(e) if e.kind() == io::ErrorKind::StorageFull) {

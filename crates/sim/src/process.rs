@@ -222,10 +222,11 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
             self.end_process(id, false);
             self.members.get_mut(&id).expect("a member of this world").is_out = true;
         } else {
-            // Its operator replaces the cable and starts it again; what a failed
-            // sync left in the page cache is gone with the power.
+            // It is started again, with or without its machine: what a failed sync
+            // left in the page cache is read again, or gone with the power.
             self.count(Situation::StoppedByLog);
-            self.end_process(id, true);
+            let power_goes = self.random.chance(1, 2);
+            self.end_process(id, power_goes);
             self.start_later(id, 500_000);
         }
     }
