@@ -111,7 +111,12 @@ impl<D: Disk> SnapshotWriter<D> {
         self.file.write_at(&self.header.encode_end(total), end)?;
         // A former, longer attempt may reach beyond.
         self.file.set_len(end + super::format::END_BYTES as u64)?;
-        self.file.sync()?;
+        if let Err(error) = self.file.sync() {
+            // Its kernel takes the pages for clean: a transfer that went on with
+            // this file would make durable what is not on the disk.
+            let _ = self.disk.remove(&self.name.name());
+            return Err(error.into());
+        }
         let whole = FileName { is_part: false, ..self.name };
         self.disk.rename(&self.name.name(), &whole.name())?;
         Ok(self.disk.sync_directory(DIRECTORY)?)

@@ -3,8 +3,8 @@
 use super::basics::{GROUP, create, identity, members, open, record};
 use crate::memory::MemoryDisk;
 use crate::mutation::{Mutation, with};
-use crate::{AppendError, Log, Options};
-use driftless_raft::Index;
+use crate::{AppendError, Log, Options, SnapshotMeta, SnapshotStore};
+use driftless_raft::{Index, Position};
 
 /// Appends while a sync fails, then pulls the plug. The last index that was
 /// acknowledged, and the last that is there afterwards.
@@ -85,4 +85,20 @@ fn what_it_left_in_the_page_cache_is_not_built_upon() {
         assert_eq!(open(&disk).groups[0].trail.last().index, last.next(), "seed {seed}");
     }
     assert!(came_back > 0, "the page cache never showed what was lost");
+}
+
+#[test]
+fn a_snapshot_file_is_begun_anew_after_it() {
+    let disk = MemoryDisk::new();
+    let store = SnapshotStore::open(disk.clone()).unwrap();
+    let meta = SnapshotMeta { last: Position::new(1, 9), membership: members() };
+    let mut writer = store.begin(GROUP, &meta, 7).unwrap();
+    writer.write_chunk(&vec![1; 100_000]).unwrap();
+    drop(writer);
+    let mut writer = store.resume(GROUP, &meta, 7).unwrap().expect("it goes on");
+    assert_eq!(writer.received(), 64 << 10);
+    writer.write_chunk(&vec![1; 40_000]).unwrap();
+    disk.fail_syncs(1);
+    assert!(writer.finish().is_err());
+    assert!(store.resume(GROUP, &meta, 7).unwrap().is_none());
 }
