@@ -64,7 +64,7 @@ pub(crate) fn open(
 /// The log's side of its thread.
 pub(crate) struct RealLog {
     log: Log<CountedDisk>,
-    /// As last reported.
+    /// As the node was last told, in whatever answer.
     low_space: bool,
 }
 
@@ -76,14 +76,22 @@ const FULL_PAUSE: Duration = Duration::from_millis(200);
 
 impl RealLog {
     pub(crate) fn new(log: Log<CountedDisk>) -> Self {
-        let low_space = log.low_space();
-        Self { log, low_space }
+        Self { log, low_space: false }
+    }
+
+    fn note_told(&mut self, done: &[LogDone]) {
+        for what in done {
+            if let LogDone::Appended { low_space, .. } | LogDone::Space { low_space } = what {
+                self.low_space = *low_space;
+            }
+        }
     }
 }
 
 impl LogWork for RealLog {
     fn run(&mut self, jobs: &mut VecDeque<LogJob>, done: &mut Vec<LogDone>) -> Option<Duration> {
         let full = run_log_jobs(&mut self.log, GROUP, jobs, done);
+        self.note_told(done);
         full.then_some(FULL_PAUSE)
     }
 
