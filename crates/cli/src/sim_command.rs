@@ -80,7 +80,7 @@ fn one(seed: u64, faults: Option<&[usize]>, smaller: bool) -> bool {
     // Somebody who reads only the first lines (`| head`) has read enough.
     let tell = Box::new(move |line: &str| drop(writeln!(out, "{line}")));
     let outcome = World::new(plan, workload).narrated(tell).run();
-    println!("\n{}trace {:016x}", outcome.report, outcome.trace);
+    println!("\n{:#}trace {:016x}", outcome.report, outcome.trace);
     match &outcome.failure {
         Some(failure) => println!("\nFAILED: {failure}"),
         None => println!("\nall is well"),

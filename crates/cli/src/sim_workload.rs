@@ -16,9 +16,10 @@ use driftless_sim::node::raft::NodeId;
 use driftless_sim::random::Random;
 use driftless_sim::{Ask, Plan, Request, Workload};
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// What a client asks of one key.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Access {
     key: u64,
     verb: Verb,
@@ -28,17 +29,42 @@ pub(crate) struct Access {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Verb {
     Get,
-    Put { value: u64, tells_previous: bool },
+    Put {
+        value: u64,
+        tells_previous: bool,
+    },
     Delete,
     /// Puts `to` if the key holds `from` (`None`: if there is no such key);
     /// otherwise reads it.
-    PutIf { from: Option<u64>, to: u64 },
+    PutIf {
+        from: Option<u64>,
+        to: u64,
+    },
     /// Concerns history only, no key's latest value.
-    Compact { revision: i64 },
+    Compact {
+        revision: i64,
+    },
+}
+
+impl fmt::Debug for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let key = self.key;
+        match &self.verb {
+            Verb::Get => write!(f, "get key/{key}"),
+            Verb::Put { value, tells_previous: false } => write!(f, "put key/{key} {value}"),
+            Verb::Put { value, .. } => write!(f, "put key/{key} {value}, tell what it held"),
+            Verb::Delete => write!(f, "delete key/{key}"),
+            Verb::PutIf { from: Some(from), to } => {
+                write!(f, "put key/{key} {to} if it holds {from}")
+            }
+            Verb::PutIf { from: None, to } => write!(f, "put key/{key} {to} if it is not there"),
+            Verb::Compact { revision } => write!(f, "compact through revision {revision}"),
+        }
+    }
 }
 
 /// What a client learns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Answer {
     /// The store's revision.
     revision: i64,
@@ -55,6 +81,23 @@ enum Learnt {
     Deleted(bool),
     /// That the condition did not hold, and what the key holds instead.
     NotMet(Option<(u64, i64)>),
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let held = |held: Option<(u64, i64)>| match held {
+            Some((value, revision)) => format!("{value} (of revision {revision})"),
+            None => "nothing".to_owned(),
+        };
+        match self.learnt {
+            Learnt::Done => write!(f, "done")?,
+            Learnt::Held(found) => write!(f, "{}", held(found))?,
+            Learnt::Deleted(true) => write!(f, "deleted")?,
+            Learnt::Deleted(false) => write!(f, "nothing to delete")?,
+            Learnt::NotMet(found) => write!(f, "no, it holds {}", held(found))?,
+        }
+        write!(f, ", revision {}", self.revision)
+    }
 }
 
 /// The meaning of the store, key by key.
@@ -351,7 +394,9 @@ fn revisions_grow(history: &History<Access, Answer>) -> Result<(), String> {
         let grows = output.revision > least
             || (output.revision == least && !writes(&operation.input, output));
         if !grows {
-            return Err(format!("revision {least} was answered before it was asked: {operation:?}"));
+            return Err(format!(
+                "revision {least} was answered before it was asked: {operation:?}"
+            ));
         }
         answered = answered.max(output.revision);
     }

@@ -204,7 +204,12 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
         }
         if self.is_narrated() {
             let number = open.client.map_or(1_000 + process.member.0, |c| self.clients[c].number);
-            let text = format!("member {} answers client {number}: {heard:?}", process.member);
+            let heard = match &heard {
+                Heard::Output(output) => format!("{output:?}"),
+                Heard::Refused => format!("refused, {answer_text}"),
+                Heard::Unknown => "nobody knows what became of it".to_owned(),
+            };
+            let text = format!("member {} answers client {number}: {heard}", process.member);
             self.tell(|| text);
         }
         self.open.get_mut(&token).expect("it is open").answer = Some(heard);

@@ -16,7 +16,7 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
         if self.phase != Phase::Stormy {
             return;
         }
-        self.tell(|| format!("FAULT {fault:?}"));
+        self.tell(|| format!("FAULT: {fault}"));
         match fault {
             Fault::Crash { who, for_us } => self.crash(self.find(who), false, for_us),
             Fault::PowerCut { who, for_us } => self.crash(self.find(who), true, for_us),
@@ -236,7 +236,9 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
             _ if self.phase != Phase::Stormy => {}
             Lift::Mend(ways) => {
                 self.mend(&ways);
-                self.tell(|| format!("mended: {ways:?}"));
+                let ways: Vec<String> =
+                    ways.iter().map(|(from, to)| format!("{from} → {to}")).collect();
+                self.tell(|| format!("the way is open again: {}", ways.join(", ")));
             }
             Lift::DiskSpeed(id) => self.member(id).disk_slowness = 1,
             Lift::Room(id) => {

@@ -21,6 +21,7 @@ mod links;
 mod log_work;
 mod machine_work;
 mod member;
+mod narration;
 mod network;
 pub mod plan;
 mod process;

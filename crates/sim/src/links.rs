@@ -1,6 +1,7 @@
 //! How links come and go, and frames travel: the world's side of the network.
 
 use crate::invariants::{Breach, hold};
+use crate::narration::told;
 use crate::network::{ConnectionId, End, Process};
 use crate::report::Situation;
 use crate::workload::Workload;
@@ -9,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use driftless_node::codec::PeerFrame;
 use driftless_node::codec::frame::{HEADER_BYTES, frame_len};
 use driftless_node::machine::StateMachine;
-use driftless_node::raft::{Message, NodeId};
+use driftless_node::raft::NodeId;
 use driftless_node::{Event, Frame, LinkId};
 
 impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
@@ -283,17 +284,8 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
         let Some(end) = connection.end_of(from) else { return };
         let to = connection.process[end.other() as usize].member;
         let Ok((_, PeerFrame::Raft(message))) = PeerFrame::decode(bytes) else { return };
-        let told = matches!(
-            message,
-            Message::PreVote { .. }
-                | Message::PreVoteReply { .. }
-                | Message::RequestVote { .. }
-                | Message::VoteReply { .. }
-                | Message::AppendRejected { .. }
-                | Message::InstallSnapshot { .. }
-        );
-        if told {
-            self.tell(|| format!("{} → {to}: {message:?}", from.member));
+        if let Some(text) = told(&message) {
+            self.tell(|| format!("{} → {to}: {text}", from.member));
         }
     }
 }

@@ -5,6 +5,7 @@ use crate::clock::{Clock, WorldTime};
 use crate::disk::SimDisk;
 use crate::durable::Durable;
 use crate::invariants::{Breach, Property};
+use crate::narration::started;
 use crate::network::{ConnectionId, Process};
 use crate::plan::{Plan, Sabotage};
 use crate::random::Random;
@@ -172,12 +173,7 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
             }
             _ => {}
         }
-        let text = format!(
-            "member {id} starts: {:?}, entries after {} through {}",
-            recovered.hard_state,
-            recovered.trail.base(),
-            recovered.trail.last()
-        );
+        let text = started(id, &recovered);
         let has_snapshot = recovered.snapshot.as_ref().is_some_and(|meta| meta.last.index.0 > 0);
         let known = log.known_peers().clone();
         let moment = member.moment(self.now);

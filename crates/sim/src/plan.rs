@@ -351,7 +351,7 @@ impl Plan {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
+        write!(
             f,
             "seed {}: {} members, {} clients, {} faults in {} ms; election timeout {} ms, \
              a snapshot every {} entries",

@@ -184,7 +184,9 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
             let leader = match (status.role, status.leader) {
                 (Role::Leader, _) => return,
                 (_, Some(leader)) => format!("follows member {leader}"),
-                (role, None) => format!("is {role:?} without a leader"),
+                (Role::PreCandidate, None) => "hears no leader and asks around".to_owned(),
+                (Role::Candidate, None) => "is a candidate".to_owned(),
+                (_, None) => "knows no leader".to_owned(),
             };
             let text = format!("member {} {leader} in term {}", process.member, status.term);
             self.tell(|| text);
