@@ -161,15 +161,10 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
                 }
             }
             Answer::ReadReady => {
-                hold!(
-                    self.plan.sabotage == Some(Sabotage::ReadWithoutBarrier)
-                        || status.applied_index >= open.committed,
-                    ReadIsFresh,
-                    "member {} serves a read at {}, committed before it was asked was {}",
-                    process.member,
-                    status.applied_index,
-                    open.committed
-                );
+                let fresh = is_fresh(process, status.applied_index, open.committed);
+                if self.plan.sabotage != Some(Sabotage::ReadWithoutBarrier) {
+                    self.heed(fresh, ())?;
+                }
                 Heard::Output(self.workload.read(&open.input, &running.machine.reader()))
             }
             Answer::Refused(RequestError::TimedOut | RequestError::Stopped) => Heard::Unknown,
@@ -280,4 +275,15 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
             self.ask(None, process, request);
         }
     }
+}
+
+/// A read answers a state that has all that was committed before it was asked.
+fn is_fresh(process: Process, applied: Index, committed: Index) -> Result<(), Breach> {
+    hold!(
+        applied >= committed,
+        ReadIsFresh,
+        "member {} serves a read at {applied}, committed before it was asked was {committed}",
+        process.member
+    );
+    Ok(())
 }
