@@ -261,7 +261,7 @@ impl Plan {
             members,
             clients: random.between(2, 6),
             active_us: random.between(6, 20) * SECOND,
-            settle_us: 60 * SECOND,
+            settle_us: 300 * SECOND,
             think_us_max: *random.pick(&[20, 60, 200]).expect("not empty") * MILLI,
             patience_us: random.between(2, 8) * election_timeout_us,
             election_timeout_us,
