@@ -1,4 +1,6 @@
 //! Tests of the log, by topic.
 
 mod basics;
+mod differential;
 mod failed_sync;
+mod twin;
