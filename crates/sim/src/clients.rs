@@ -1,6 +1,7 @@
 //! Clients: each asks one thing at a time, of any member, and writes down what
 //! it saw and when.
 
+use crate::clock::WorldTime;
 use crate::history::OperationId;
 use crate::invariants::{Breach, hold};
 use crate::network::Process;
@@ -36,6 +37,7 @@ pub(crate) struct Open<I, O> {
     input: I,
     is_read: bool,
     asked: Process,
+    asked_at: WorldTime,
     /// What was committed anywhere when it was asked.
     committed: Index,
     /// The node has answered; it is on its way to the client.
@@ -97,7 +99,9 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
             Ask::Read => ClientRequest::Read { token, deadline },
         };
         let committed = self.ghosts.commit_index();
-        let open = Open { client, operation, input, is_read, asked, committed, answer: None };
+        let asked_at = self.now;
+        let answer = None;
+        let open = Open { client, operation, input, is_read, asked, asked_at, committed, answer };
         self.open.insert(token, open);
         let travel_us = self.client_random.between(20, 500);
         let event = ToNode::Event(Event::Client(request));
@@ -235,9 +239,23 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
             open.asked.member,
             open.input
         );
+        let listens_since = self.listens_since(open.asked).filter(|_| open.answer.is_none());
+        hold!(
+            listens_since.is_none_or(|since| since > open.asked_at),
+            AnsweredOnce,
+            "member {} stood still at no time and let the deadline of {:?} pass without a word",
+            open.asked.member,
+            open.input
+        );
         self.count(Situation::UnknownOutcome);
         self.goes_on(open.client);
         Ok(())
+    }
+
+    /// Since when the process has run without a pause, if it does.
+    fn listens_since(&self, process: Process) -> Option<WorldTime> {
+        let running = self.members[&process.member].running.as_ref()?;
+        (running.process == process && !running.paused).then_some(running.listens_since)
     }
 
     fn goes_on(&mut self, client: Option<usize>) {

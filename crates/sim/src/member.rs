@@ -60,6 +60,8 @@ pub(crate) struct Running<M: StateMachine> {
     /// The last entry that it applied.
     pub(crate) applied_through: Index,
     pub(crate) paused: bool,
+    /// When it was started, or last went on after a pause.
+    pub(crate) listens_since: WorldTime,
     /// What came while it was paused.
     pub(crate) held: VecDeque<ToNode>,
     pub(crate) flush_scheduled: bool,
@@ -190,6 +192,7 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
             applied,
             applied_through,
             paused: false,
+            listens_since: self.now,
             held: VecDeque::new(),
             flush_scheduled: false,
             wake_at: None,

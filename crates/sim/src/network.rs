@@ -154,8 +154,7 @@ impl Network {
         found.map(|(id, _)| *id).collect()
     }
 
-    /// Whether a connection of `process` as this end to `peer` is open that is
-    /// younger than `id`.
+    /// Whether `reader`, an end of `id`, has a younger link from the same dialer.
     pub(crate) fn is_superseded(&self, id: ConnectionId, reader: End) -> bool {
         let Some(old) = self.get(id) else { return false };
         self.connections.range(ConnectionId(id.0 + 1)..).any(|(_, new)| {

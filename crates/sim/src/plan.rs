@@ -240,6 +240,8 @@ pub enum Sabotage {
     AcknowledgeEarly,
     /// A wiped member comes back under its old incarnation.
     HideWipe,
+    /// An answer to a client is now and then forgotten.
+    SwallowAnswer,
 }
 
 const SECOND: u64 = 1_000_000;

@@ -3,6 +3,7 @@
 use crate::invariants::Breach;
 use crate::member::SnapshotWork;
 use crate::network::Process;
+use crate::plan::Sabotage;
 use crate::report::Situation;
 use crate::workload::Workload;
 use crate::world::{Happening, ToNode, World};
@@ -161,7 +162,11 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
                 self.close(process, link);
                 Ok(())
             }
-            Action::Answer { token, answer } => self.answered(process, token, answer),
+            Action::Answer { token, answer } => {
+                let swallowed = self.plan.sabotage == Some(Sabotage::SwallowAnswer)
+                    && self.random.chance(1, 40);
+                if swallowed { Ok(()) } else { self.answered(process, token, answer) }
+            }
             Action::StatusChanged => {
                 self.tell_status(process);
                 Ok(())
@@ -238,8 +243,10 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
             return Ok(());
         }
         self.tell(|| format!("member {} goes on", process.member));
+        let now = self.now;
         let running = self.running(process);
         running.paused = false;
+        running.listens_since = now;
         for what in std::mem::take(&mut running.held) {
             self.deliver(process, what)?;
         }

@@ -81,6 +81,7 @@ const PLANTED: &[(Sabotage, &[Property], u64)] = &[
     (Sabotage::ApplyTwice, &[Property::Linearizable, Property::SameState], 20),
     (Sabotage::SkipApply, &[Property::Linearizable, Property::SameState], 20),
     (Sabotage::AcknowledgeEarly, &[Property::CommittedIsDurable, Property::AppliedIsDurable], 20),
+    (Sabotage::SwallowAnswer, &[Property::AnsweredOnce], 20),
     (Sabotage::HideWipe, &[Property::LeaderCompleteness, Property::CommittedIsDurable], 1_000),
 ];
 
