@@ -118,6 +118,9 @@ impl<D: Disk> Log<D> {
         let from = (name, file, len);
         let segment =
             segment::activate(&self.disk, self.identity.incarnation, from, self.next_segment)?;
+        // One by one: were a later one durable without this one, opening would
+        // take what comes before the gap for let go.
+        self.disk.sync_directory("")?;
         self.next_segment += 1;
         self.ready.push_back(segment);
         Ok(())

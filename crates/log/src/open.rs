@@ -250,16 +250,20 @@ pub(crate) fn load<D: Disk>(
     for id in &ids[from..] {
         segments.push(segment::open(disk, incarnation, *id, read_only)?);
     }
-    let missing = |id| Damage { file: segment_name(id), offset: 0, what: "it is missing" };
-    let Some(oldest) = segments.first().map(|segment| segment.id) else {
+    let missing =
+        |id| Damage { file: segment_name(id), offset: 0, what: "it is not there, or empty" };
+    if segments.is_empty() {
         return Err(missing(1).into());
-    };
+    }
     let mut groups: BTreeMap<GroupId, Group> = BTreeMap::new();
     let mut first_segment = None;
     let (mut records, mut entries) = (0, 0);
     let mut unproven = VecDeque::new();
+    // The oldest with a record in it.
+    let mut oldest = None;
     let end = scan(&segments, Salt::of(incarnation), |found| {
         records += 1;
+        oldest.get_or_insert(found.segment);
         let Stamp { sequence, synced_through, .. } = found.head.stamp;
         while unproven.front().is_some_and(|(earlier, _)| *earlier <= synced_through) {
             unproven.pop_front();
@@ -274,9 +278,10 @@ pub(crate) fn load<D: Disk>(
         }
         Ok(())
     })?;
+    let oldest = oldest.expect("a scan without a record is an error");
     let first_segment = first_segment.unwrap_or(oldest);
     if oldest > first_segment {
-        return Err(missing(first_segment).into());
+        return Err(missing(oldest - 1).into());
     }
     let unproven = unproven.pop_front().map(|(_, place)| place);
     Ok(Loaded { segments, groups, first_segment, end, unproven, records, entries })

@@ -62,8 +62,11 @@ pub(crate) fn scan<F: DiskFile>(
             match next_in_chain(&bytes, offset, salt, segment.id, chain) {
                 Next::Record { head, body, body_verifies } => {
                     if !body_verifies {
-                        let proof = proof.get_or_insert(prove(segments, at, offset, salt)?);
-                        if proof.synced_through < head.stamp.sequence {
+                        let known = match proof {
+                            Some(proof) => proof,
+                            None => *proof.insert(prove(&segments[at..], offset, salt)?),
+                        };
+                        if known.synced_through < head.stamp.sequence {
                             break Some("a payload does not verify");
                         }
                     }
@@ -88,18 +91,29 @@ pub(crate) fn scan<F: DiskFile>(
                 Next::None(why) => break why,
             }
         };
+        let Some((sequence, checksum)) = chain else {
+            // Nothing before, nothing here: one that was too short for a record
+            // and outlived those before it. Whether the log may begin later is
+            // for its marks to say.
+            if at + 1 < segments.len() && !prove(&segments[at..=at], offset, salt)?.any {
+                at += 1;
+                continue;
+            }
+            let what = broken.unwrap_or("the first record of the log is not there");
+            let file = segment_name(segment.id);
+            return Err(Damage { file, offset: offset as u64, what }.into());
+        };
         // The chain goes on at the start of a later segment (one that was too
         // short for a record stays empty), or not at all.
-        if let Some(next) = continuation(&segments[at + 1..], salt, chain)? {
+        if let Some(next) = continuation(&segments[at + 1..], salt, (sequence, checksum))? {
             at += 1 + next;
             continue;
         }
         let proof = match proof {
             Some(proof) => proof,
-            None => prove(segments, at, offset, salt)?,
+            None => prove(&segments[at..], offset, salt)?,
         };
-        let expected = chain.map_or(0, |(sequence, _)| sequence + 1);
-        if chain.is_none() || proof.synced_through >= expected {
+        if proof.synced_through > sequence {
             let what = broken.unwrap_or("a record that was durable is not there");
             let file = segment_name(segment.id);
             return Err(Damage { file, offset: offset as u64, what }.into());
@@ -152,7 +166,7 @@ fn next_in_chain(
 fn continuation<F: DiskFile>(
     later: &[Segment<F>],
     salt: Salt,
-    chain: Option<(u64, u32)>,
+    chain: (u64, u32),
 ) -> Result<Option<usize>, OpenError> {
     let mut bytes = Vec::new();
     for (at, segment) in later.iter().enumerate() {
@@ -165,8 +179,8 @@ fn continuation<F: DiskFile>(
             bytes.resize(head_len.min(space as usize), 0);
             segment.file.read_at(&mut bytes, PAGE)?;
         }
-        if chain.is_some()
-            && Head::parse(&bytes, salt, segment.id).is_ok_and(|head| continues(chain, &head.stamp))
+        if Head::parse(&bytes, salt, segment.id)
+            .is_ok_and(|head| continues(Some(chain), &head.stamp))
         {
             return Ok(Some(at));
         }
@@ -181,7 +195,7 @@ fn continues(chain: Option<(u64, u32)>, stamp: &Stamp) -> bool {
         })
 }
 
-/// What verifies beyond a place, in the chain or not.
+/// What verifies beyond a place in the first of the segments, in the chain or not.
 #[derive(Clone, Copy)]
 struct Proof {
     /// The largest `synced_through`.
@@ -192,7 +206,6 @@ struct Proof {
 
 fn prove<F: DiskFile>(
     segments: &[Segment<F>],
-    at: usize,
     offset: usize,
     salt: Salt,
 ) -> Result<Proof, OpenError> {
@@ -202,7 +215,7 @@ fn prove<F: DiskFile>(
     }
     let mut bytes = Vec::new();
     let mut from = offset;
-    for segment in &segments[at..] {
+    for segment in segments {
         load(segment, &mut bytes)?;
         while from < bytes.len() {
             match Head::parse(&bytes[from..], salt, segment.id) {
