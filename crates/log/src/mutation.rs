@@ -12,6 +12,8 @@ pub(crate) enum Mutation {
     SyncRetried,
     /// 34: a new segment's name is not made durable.
     DirectoryNotSynced,
+    /// 34: nor are those that recycled segments take, one by one.
+    RecycledNamesNotSynced,
 }
 
 #[cfg(test)]

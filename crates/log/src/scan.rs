@@ -143,6 +143,11 @@ fn next_in_chain(
     chain: Option<(u64, u32)>,
 ) -> Next<'_> {
     let Some(rest) = bytes.get(offset..) else { return Next::None(None) };
+    let segment = if on(Mutation::RecycledWithoutIncarnation) {
+        rest.get(16..24).map_or(0, |id| u64::from_le_bytes(id.try_into().expect("eight bytes")))
+    } else {
+        segment
+    };
     let head = match Head::parse(rest, salt, segment) {
         Ok(head) => head,
         Err(HeadError::Absent) => return Next::None(None),

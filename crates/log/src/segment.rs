@@ -76,12 +76,17 @@ pub(crate) fn open<D: Disk>(
     if header.id != id {
         return Err(damage("it is another segment under this name").into());
     }
+    if u64::from(header.pages) * PAGE != len {
+        return Err(damage("its length is not the one that it was made with").into());
+    }
     Ok(Segment { id, file, len })
 }
 
 /// What the first page of a segment says.
 pub(crate) struct Header {
     pub(crate) format: u32,
+    /// The file's length in pages.
+    pub(crate) pages: u32,
     pub(crate) incarnation: u64,
     pub(crate) id: u64,
 }
@@ -100,14 +105,19 @@ fn verify(copy: &[u8]) -> Option<Header> {
     let word = |at: usize| u32::from_le_bytes(copy[at..at + 4].try_into().expect("four bytes"));
     let long = |at: usize| u64::from_le_bytes(copy[at..at + 8].try_into().expect("eight bytes"));
     let verifies = &copy[..8] == MAGIC && crc32c::crc32c(&copy[..32]) == word(32);
-    verifies.then(|| Header { format: word(8), incarnation: long(16), id: long(24) })
+    verifies.then(|| Header {
+        format: word(8),
+        pages: word(12),
+        incarnation: long(16),
+        id: long(24),
+    })
 }
 
-fn header_page(incarnation: u64, id: u64) -> Vec<u8> {
+fn header_page(incarnation: u64, id: u64, len: u64) -> Vec<u8> {
     let mut copy = Vec::with_capacity(HEADER_BYTES);
     copy.extend_from_slice(MAGIC);
     copy.extend_from_slice(&FORMAT.to_le_bytes());
-    copy.extend_from_slice(&0u32.to_le_bytes());
+    copy.extend_from_slice(&((len / PAGE) as u32).to_le_bytes());
     copy.extend_from_slice(&incarnation.to_le_bytes());
     copy.extend_from_slice(&id.to_le_bytes());
     copy.extend_from_slice(&crc32c::crc32c(&copy).to_le_bytes());
@@ -126,7 +136,7 @@ pub(crate) fn activate<D: Disk>(
     (from, mut file, len): (&str, D::File, u64),
     id: u64,
 ) -> io::Result<Segment<D::File>> {
-    file.write_at(&header_page(incarnation, id), 0)?;
+    file.write_at(&header_page(incarnation, id, len), 0)?;
     file.sync()?;
     disk.rename(from, &segment_name(id))?;
     Ok(Segment { id, file, len })

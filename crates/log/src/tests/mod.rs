@@ -2,6 +2,8 @@
 
 mod basics;
 mod crash_sweep;
+mod damage;
 mod differential;
 mod failed_sync;
+mod recycling;
 mod twin;
