@@ -135,7 +135,16 @@ impl<M: StateMachine> Builder<M> {
         };
         std::thread::Builder::new()
             .name(format!("member-{:x}", running.node_id().0))
-            .spawn(move || runtime.block_on(node))
+            // A task of the runtime is woken by others there without a system
+            // call; the future that a runtime blocks on is not.
+            .spawn(move || {
+                let node = runtime.spawn(node);
+                if let Err(error) = runtime.block_on(node)
+                    && let Ok(panic) = error.try_into_panic()
+                {
+                    std::panic::resume_unwind(panic);
+                }
+            })
             .map_err(StartError::System)?;
         Ok(running)
     }
