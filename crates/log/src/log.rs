@@ -35,6 +35,8 @@ pub struct Log<D: Disk> {
     /// The segment being written, from `page_start` to where the next record goes.
     pub(crate) buffer: Vec<u8>,
     pub(crate) page_start: u64,
+    /// Whether the buffer holds what the segment does not.
+    pub(crate) unwritten: bool,
     /// Of the last record.
     pub(crate) sequence: u64,
     /// Of the last record.
@@ -161,6 +163,7 @@ impl<D: Disk> Log<D> {
         // there. What this left beyond the end cannot be taken for what stands
         // later, since a mark comes between.
         self.buffer.truncate(standing);
+        self.unwritten = false;
         (self.sequence, self.previous, self.marked_through) = (sequence, previous, marked_through);
         self.mark_due = true;
         Err(AppendError::Full { needed: self.needed(items), available: 0 })
@@ -260,7 +263,9 @@ impl<D: Disk> Log<D> {
             self.position() + bytes + reserve > self.active().len
         } {
             // What stands in a segment is durable before the next one is begun.
-            self.flush()?;
+            if self.unwritten {
+                self.flush()?;
+            }
             let next = self.ready.pop_front().expect("room was made for every record");
             self.segments.push_back(next);
             self.buffer.clear();
@@ -278,6 +283,7 @@ impl<D: Disk> Log<D> {
         self.places.push(Place { segment: stamp.segment, offset, head_len });
         self.previous = encode(&mut self.buffer, self.salt, &stamp, &content);
         self.sequence = sequence;
+        self.unwritten = true;
         if matches!(item, Item::Mark) {
             self.marked_through = sequence;
         }
@@ -318,6 +324,7 @@ impl<D: Disk> Log<D> {
         self.buffer.copy_within(whole.., 0);
         self.buffer.truncate(end - whole);
         self.page_start += whole as u64;
+        self.unwritten = false;
         Ok(())
     }
 

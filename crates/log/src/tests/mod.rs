@@ -5,5 +5,8 @@ mod crash_sweep;
 mod damage;
 mod differential;
 mod failed_sync;
+mod full_disk;
+mod lying_disk;
 mod recycling;
+mod snapshots;
 mod twin;
