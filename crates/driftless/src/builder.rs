@@ -129,9 +129,18 @@ impl<M: StateMachine> Builder<M> {
             .enable_all()
             .build()
             .map_err(StartError::System)?;
-        let (running, node) = {
+        let prepared = {
             let _within = runtime.enter();
-            self.prepare(runtime.handle().clone())?
+            self.prepare(runtime.handle().clone())
+        };
+        let (running, node) = match prepared {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                // Dropping one waits for its threads, which a caller that is
+                // itself on a runtime must not.
+                runtime.shutdown_background();
+                return Err(error);
+            }
         };
         std::thread::Builder::new()
             .name(format!("member-{:x}", running.node_id().0))

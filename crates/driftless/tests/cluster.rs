@@ -1,0 +1,114 @@
+//! Three members over real sockets and real files.
+
+#![expect(clippy::unwrap_used, reason = "what fails here fails the test")]
+
+mod support;
+
+use driftless::{Bytes, NodeId, NodeOptions, RequestError};
+use support::{Cluster, contents, quick, soon};
+use tokio::time::Instant;
+
+/// Snapshots early and often, kept apart from what followers may still want.
+fn hasty(id: NodeId) -> NodeOptions {
+    NodeOptions {
+        snapshot_every_entries: 40,
+        retained_entries: 5,
+        snapshot_chunk_bytes: 16 << 10,
+        ..quick(id)
+    }
+}
+
+fn commands(count: usize) -> Vec<Bytes> {
+    (0..count).map(|n| Bytes::from(vec![n as u8; 1_000])).collect()
+}
+
+#[tokio::test]
+async fn any_member_takes_any_request() {
+    let cluster = Cluster::new(3, quick);
+    let running = cluster.start_all();
+    for (n, node) in running.iter().enumerate() {
+        let applied = node.handle().propose(format!("{n}").into(), soon()).await.unwrap();
+        assert_eq!(applied.reply, (n + 1).to_string());
+    }
+    for node in &running {
+        assert_eq!(contents(&node.handle()).await, ["0", "1", "2"]);
+    }
+    let metrics = running[0].handle().metrics();
+    assert!(metrics.fsyncs > 0 && metrics.applied == 3 && metrics.bytes_in > 0, "{metrics:?}");
+    for node in running {
+        node.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_follower_that_was_away_is_caught_up_by_a_snapshot() {
+    let cluster = Cluster::new(3, hasty);
+    let mut running = cluster.start_all();
+    let handle = running[0].handle();
+    handle.propose(commands(1).remove(0), soon()).await.unwrap();
+    running.pop().unwrap().stop().await;
+
+    let wanted = commands(300);
+    for command in &wanted[1..] {
+        handle.propose(command.clone(), soon()).await.unwrap();
+    }
+    assert!(running.iter().any(|node| node.handle().metrics().snapshots_saved > 0));
+    let back = cluster.start(3).unwrap();
+    assert_eq!(contents(&back.handle()).await, wanted);
+    assert!(back.handle().metrics().snapshots_loaded > 0, "it came by entries alone");
+    running.push(back);
+
+    // All start again from their snapshots and what follows them.
+    for node in running.drain(..) {
+        node.stop().await;
+    }
+    running = cluster.start_all();
+    for node in &running {
+        assert_eq!(contents(&node.handle()).await, wanted);
+        assert!(node.handle().metrics().snapshots_loaded > 0);
+    }
+    for node in running {
+        node.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn without_a_quorum_requests_end_at_their_deadline() {
+    let cluster = Cluster::new(3, quick);
+    let alone = cluster.start(1).unwrap();
+    let handle = alone.handle();
+    let deadline = Instant::now() + std::time::Duration::from_millis(100);
+    let (write, read) =
+        tokio::join!(handle.propose("x".into(), deadline), handle.read_barrier(deadline));
+    assert_eq!(write, Err(RequestError::NoLeader));
+    assert_eq!(read, Err(RequestError::NoLeader));
+    assert!(Instant::now() >= deadline);
+    alone.stop().await;
+}
+
+#[tokio::test]
+async fn a_command_that_is_too_large_is_refused_by_name() {
+    let cluster = Cluster::new(1, quick);
+    let node = cluster.start(1).unwrap();
+    let bytes_max = quick(NodeId(1)).command_bytes_max;
+    let bytes = bytes_max + 1;
+    let refused = node.handle().propose(vec![0; bytes].into(), soon()).await;
+    assert_eq!(refused, Err(RequestError::TooLarge { bytes, bytes_max }));
+    node.handle().propose(vec![0; bytes_max].into(), soon()).await.unwrap();
+    node.stop().await;
+}
+
+/// On the runtime of whoever embeds it: the way a server shares the thread.
+#[tokio::test]
+async fn a_node_runs_on_the_callers_runtime() {
+    let cluster = Cluster::new(1, quick);
+    let node = cluster.builder(1).start_on_current().unwrap();
+    node.handle().propose("here".into(), soon()).await.unwrap();
+    assert_eq!(contents(&node.handle()).await, ["here"]);
+    let waiting = tokio::spawn({
+        let handle = node.handle();
+        async move { handle.stop().await }
+    });
+    assert_eq!(node.wait().await, Ok(()));
+    waiting.await.unwrap();
+}
