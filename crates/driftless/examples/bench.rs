@@ -7,7 +7,7 @@
 //! Says throughput, latency, and where the processor's time went by thread.
 
 use driftless::machine::{Batch, Durable, RestoreError, Snapshot, StateMachine};
-use driftless::{Builder, Bytes, Handle, Metrics, NodeId, NodeOptions, Running};
+use driftless::{Builder, Bytes, Handle, Metrics, NodeId, Running};
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::fs;
@@ -67,8 +67,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .collect::<io::Result<_>>()?;
     let mut running: Vec<Running<Sink>> = Vec::new();
     for id in (1..=MEMBERS).map(NodeId) {
-        let mut builder = Builder::new(id, "bench", directory.path().join(id.to_string()), Sink(0))
-            .options(NodeOptions { snapshot_every_entries: u64::MAX, ..NodeOptions::new(id) });
+        let mut builder = Builder::new(id, "bench", directory.path().join(id.to_string()), Sink(0));
         for (id, address) in (1..).map(NodeId).zip(&addresses) {
             builder = builder.member(id, address);
         }
@@ -168,4 +167,12 @@ fn tell(before: &Metrics, after: &Metrics, ops: u64) {
         (after.fsync_us.sum - before.fsync_us.sum).checked_div(syncs).unwrap_or(0),
         frames as f64 / writes as f64,
     );
+    print!("its syncs by time:");
+    let buckets = after.fsync_us.buckets.iter().zip(&before.fsync_us.buckets);
+    for (power, (after, before)) in buckets.enumerate() {
+        if after > before {
+            print!(" {} up to {} µs,", after - before, 1_u64 << power);
+        }
+    }
+    println!();
 }
