@@ -82,13 +82,12 @@ impl State {
 
     /// Removes versions of a key that nobody sees from `horizon` on.
     fn trim(&mut self, key: &[u8], horizon: i64) {
-        let Some(entry) = self.index.get(&self.versioned, key) else { return };
-        let garbage = self.retained(entry, horizon, i64::MAX).start.min(TRIM_MAX);
-        if garbage == 0 {
-            return;
-        }
         self.index.update(&mut self.versioned, key, |versioned, entry| {
-            (entry.and_then(|entry| versioned.drop_oldest(entry, garbage)), ())
+            let left = entry.and_then(|entry| {
+                let garbage = versioned.retained(entry, horizon, i64::MAX).start;
+                versioned.drop_oldest(entry, garbage.min(TRIM_MAX))
+            });
+            (left, ())
         });
     }
 
@@ -112,21 +111,18 @@ impl State {
             let order = (record.main, record.sub);
             key.clear();
             key.extend_from_slice(record.key);
-            let Some(entry) = self.index.get(&self.versioned, &key) else { continue };
-            let n = self.versioned.partition_point(entry, |r| (r.main, r.sub) < order);
-            if n == self.versioned.len(entry) || self.versioned.get(entry, n) != location {
-                continue;
-            }
-            let arena = &mut self.versioned.arena;
-            bytes.clear();
-            arena.record(location).encode(&mut bytes);
-            let moved = {
-                let (record, _) = Record::decode(&bytes).expect("encoded just now");
-                arena.append(Kind::Settled, &record)
-            };
-            arena.kill(location);
             self.index.update(&mut self.versioned, &key, |versioned, entry| {
-                (entry.map(|entry| versioned.relocate(entry, n, moved)), ())
+                let Some(entry) = entry else { return (None, ()) };
+                let n = versioned.partition_point(entry, |r| (r.main, r.sub) < order);
+                if n == versioned.len(entry) || versioned.get(entry, n) != location {
+                    return (Some(entry), ());
+                }
+                bytes.clear();
+                versioned.arena.record(location).encode(&mut bytes);
+                let (record, _) = Record::decode(&bytes).expect("encoded just now");
+                let moved = versioned.arena.append(Kind::Settled, &record);
+                versioned.arena.kill(location);
+                (Some(versioned.relocate(entry, n, moved)), ())
             });
         }
         self.sweep.key = key;

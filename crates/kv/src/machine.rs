@@ -25,7 +25,7 @@ const COMMANDS_PER_LOCK: usize = 64;
 // How much garbage is looked at with each batch, in records: a little, and more
 // than what was newly written can leave behind.
 const SWEEP_PER_BATCH: u64 = 16;
-const SWEEP_PER_WRITE: u64 = 8;
+const SWEEP_PER_WRITE: u64 = 4;
 const SWEEP_MAX: u64 = 4096;
 
 /// Called with the store's revision after it has moved.

@@ -8,6 +8,7 @@ use crate::reply::{RangeResponse, ReadError};
 use crate::store::arena::Record;
 use crate::store::index::End;
 use crate::store::{At, Copier, State};
+use bytes::Bytes;
 use std::ops::ControlFlow;
 
 /// A step looks at about so many keys,
@@ -38,9 +39,39 @@ impl State {
         header_revision: i64,
     ) -> Result<RangeResponse, ReadError> {
         let at = self.readable(request.revision)?;
+        if request.range_end.is_empty() {
+            return Ok(self.range_point(request, at, header_revision));
+        }
         let mut scan = Scan::new(request);
-        while scan.step(self, at).is_continue() {}
+        while scan.step(self, at).is_continue() {
+            scan.prune();
+        }
         Ok(scan.finish(header_revision))
+    }
+
+    /// Answers for one key, as most do.
+    pub(crate) fn range_point(
+        &self,
+        request: &RangeRequest,
+        at: At,
+        header_revision: i64,
+    ) -> RangeResponse {
+        let mut response = RangeResponse { revision: header_revision, ..RangeResponse::default() };
+        let Some(record) = self.get(&request.key, at) else { return response };
+        response.count = 1;
+        if request.count_only || !passes(request, &record) {
+            return response;
+        }
+        let value = record.value.filter(|_| !request.keys_only).unwrap_or_default();
+        response.kvs.push(KeyValue {
+            key: request.key.clone(),
+            create_revision: record.create_revision,
+            mod_revision: record.main,
+            version: record.version,
+            value: Bytes::copy_from_slice(value),
+            lease: record.lease,
+        });
+        response
     }
 }
 
@@ -134,12 +165,12 @@ impl<'a> Scan<'a> {
         if self.copier.len() > 0 {
             self.kvs.extend(self.copier.take());
         }
-        self.prune();
         if self.next_key.is_some() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     }
 
-    /// Keeps a sorted scan from collecting what the limit will cut off.
-    fn prune(&mut self) {
+    /// Keeps a sorted scan from collecting what the limit will cut off: to be
+    /// called between steps, without the lock.
+    pub(crate) fn prune(&mut self) {
         let Ok(limit) = usize::try_from(self.request.limit) else { return };
         if limit > 0 && self.sort.is_some() && self.kvs.len() > (limit + 1).saturating_mul(2) + 512
         {

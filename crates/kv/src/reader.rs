@@ -4,6 +4,8 @@ use crate::command::{KeyValue, RangeRequest, TxnRequest};
 use crate::machine::{RevisionHook, Shared};
 use crate::range::Scan;
 use crate::reply::{RangeResponse, ReadError, TxnResponse};
+use crate::store::arena::Record;
+use crate::store::index::End;
 use crate::store::{At, State, key_value};
 use crate::watch::{self, Compacted, Event, Events};
 use parking_lot::RwLockReadGuard;
@@ -70,16 +72,20 @@ impl Reader {
             Ok(At::Revision(revision)) => revision,
             Err(error) => return Some(Err(error)),
         };
+        if request.range_end.is_empty() {
+            return Some(Ok(state.range_point(request, seen(&state, at), now)));
+        }
         let mut scan = Scan::new(request);
         let mut pin = None;
         while scan.step(&state, seen(&state, at)).is_continue() {
             let pin = pin.get_or_insert_with(|| self.shared.pin(&state, at));
             // Unfair unlocking would have a long read starve the writer.
-            RwLockReadGuard::bump(&mut state);
+            RwLockReadGuard::unlocked_fair(&mut state, || scan.prune());
             if pin.is_void() {
                 return None;
             }
         }
+        drop(state);
         Some(Ok(scan.finish(now)))
     }
 
@@ -196,6 +202,8 @@ struct Hashing {
     compact_revision: i64,
     revision: i64,
     next_key: Vec<u8>,
+    /// How many of its versions were taken already.
+    taken: usize,
     hash: u64,
 }
 
@@ -204,7 +212,8 @@ const STEP_VERSIONS: usize = 512;
 
 impl Hashing {
     fn new(compact_revision: i64, revision: i64) -> Self {
-        let mut hashing = Self { compact_revision, revision, next_key: Vec::new(), hash: 0 };
+        let mut hashing =
+            Self { compact_revision, revision, next_key: Vec::new(), taken: 0, hash: 0 };
         hashing.word(compact_revision as u64);
         hashing.word(revision as u64);
         hashing
@@ -214,27 +223,27 @@ impl Hashing {
         let from = std::mem::take(&mut self.next_key);
         let mut budget = STEP_VERSIONS;
         let mut stopped_at = None;
-        let end = crate::store::index::End::Open;
-        state.index.visit(&state.versioned, &from, end, |entries| {
+        state.index.visit(&state.versioned, &from, End::Open, |entries| {
             for entry in entries {
                 if budget == 0 {
                     stopped_at = Some(*entry);
                     return ControlFlow::Break(());
                 }
                 budget -= 1;
-                for n in state.retained(*entry, self.compact_revision, self.revision) {
-                    budget = budget.saturating_sub(1);
+                // A pinned state retains the same versions all the time.
+                let retained =
+                    state.versioned.retained(*entry, self.compact_revision, self.revision);
+                for n in retained.skip(self.taken) {
+                    if budget == 0 {
+                        stopped_at = Some(*entry);
+                        return ControlFlow::Break(());
+                    }
+                    budget -= 1;
+                    self.taken += 1;
                     let location = state.versioned.get(*entry, n);
-                    let record = state.versioned.arena.record(location);
-                    self.word(record.main as u64);
-                    self.word(record.sub as u64);
-                    self.word(record.create_revision as u64);
-                    self.word(record.version as u64);
-                    self.word(record.lease as u64);
-                    self.bytes(record.key);
-                    self.word(u64::from(record.value.is_some()));
-                    self.bytes(record.value.unwrap_or_default());
+                    self.record(&state.versioned.arena.record(location));
                 }
+                self.taken = 0;
             }
             ControlFlow::Continue(())
         });
@@ -245,6 +254,17 @@ impl Hashing {
             }
             None => ControlFlow::Break(()),
         }
+    }
+
+    fn record(&mut self, record: &Record<'_>) {
+        self.word(record.main as u64);
+        self.word(record.sub as u64);
+        self.word(record.create_revision as u64);
+        self.word(record.version as u64);
+        self.word(record.lease as u64);
+        self.bytes(record.key);
+        self.word(u64::from(record.value.is_some()));
+        self.bytes(record.value.unwrap_or_default());
     }
 
     fn word(&mut self, word: u64) {

@@ -143,7 +143,8 @@ impl FrozenState {
                     return ControlFlow::Break(());
                 }
                 budget -= 1;
-                let retained = state.retained(*entry, self.compact_revision, self.revision);
+                let retained =
+                    state.versioned.retained(*entry, self.compact_revision, self.revision);
                 if retained.is_empty() {
                     continue;
                 }

@@ -9,8 +9,10 @@
 //! them first, and goes to the records (a cache miss each) hardly ever in vain.
 
 use super::arena::{Arena, LOCATION_BITS, Location, Record};
+use std::borrow::Borrow;
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::ops::{Bound, ControlFlow};
+use std::ops::{Bound, ControlFlow, Range};
 
 /// The most entries of a leaf.
 const LEAF_MAX: usize = 64;
@@ -142,6 +144,35 @@ impl Versioned {
             Versions::Many(history) => self.histories[history]
                 .partition_point(|location| holds(&self.arena.record(*location))),
         }
+    }
+
+    /// Which versions of a key belong to the state with this compacted revision
+    /// and this newest revision, whatever was swept physically.
+    ///
+    /// All from the compacted revision on, since their events may be watched,
+    /// and one before them if the compacted revision still sees it.
+    pub(crate) fn retained(
+        &self,
+        entry: Entry,
+        compact_revision: i64,
+        revision: i64,
+    ) -> Range<usize> {
+        let mut from = self.partition_point(entry, |r| r.main < compact_revision);
+        let until = match revision {
+            i64::MAX => self.len(entry),
+            _ => self.partition_point(entry, |r| r.main <= revision),
+        };
+        if from > 0 {
+            let at_compaction = from < self.len(entry) && {
+                let next = self.get(entry, from);
+                self.arena.record(next).main == compact_revision
+            };
+            let before = self.arena.record(self.get(entry, from - 1));
+            if !at_compaction && before.value.is_some() {
+                from -= 1;
+            }
+        }
+        from..until.max(from)
     }
 
     /// The entry with one more version.
@@ -276,7 +307,7 @@ impl<'a> End<'a> {
 pub(crate) struct Index {
     /// By the shortest key that is above everything in the leaf before. The
     /// first leaf's is empty, and it is always there.
-    leaves: BTreeMap<Box<[u8]>, Leaf>,
+    leaves: BTreeMap<Separator, Leaf>,
     entries: usize,
 }
 
@@ -285,7 +316,7 @@ pub(crate) struct Leaf(Vec<Entry>);
 
 impl Index {
     pub(crate) fn new() -> Self {
-        Self { leaves: BTreeMap::from([(Box::default(), Leaf::default())]), entries: 0 }
+        Self { leaves: BTreeMap::from([(Separator::new(&[]), Leaf::default())]), entries: 0 }
     }
 
     /// About how many bytes it takes.
@@ -376,7 +407,7 @@ impl Index {
             .range::<[u8], _>(up_to(from))
             .next_back()
             .expect("the first leaf is below every key");
-        let bounds = (Bound::Included(&**first), Bound::Unbounded);
+        let bounds = (Bound::Included(first.bytes()), Bound::Unbounded);
         let mut leaves = self.leaves.range::<[u8], _>(bounds).peekable();
         let mut skip = true;
         while let Some((_, leaf)) = leaves.next() {
@@ -384,7 +415,7 @@ impl Index {
             skip = false;
             // A leaf that lies inside as a whole needs no look at its keys.
             let (until, last) = match (end, leaves.peek()) {
-                (End::Before(end), Some((next, _))) if ***next < *end => (leaf.0.len(), false),
+                (End::Before(end), Some((next, _))) if next.bytes() < end => (leaf.0.len(), false),
                 (End::Before(end), _) => (leaf.lower_bound(versioned, end), true),
                 (End::Open | End::Point, next) => (leaf.0.len(), next.is_none()),
             };
@@ -393,6 +424,62 @@ impl Index {
                 return;
             }
         }
+    }
+}
+
+/// A key between leaves, in place if it is short: on the way down a dozen of
+/// them are compared, and each detour would be a cache miss.
+#[derive(Clone)]
+enum Separator {
+    Short { length: u8, bytes: [u8; SHORT_MAX] },
+    Long(Box<[u8]>),
+}
+
+const SHORT_MAX: usize = 30;
+
+impl Separator {
+    fn new(key: &[u8]) -> Self {
+        if key.len() > SHORT_MAX {
+            return Self::Long(key.into());
+        }
+        let mut bytes = [0; SHORT_MAX];
+        bytes[..key.len()].copy_from_slice(key);
+        Self::Short { length: key.len() as u8, bytes }
+    }
+
+    #[inline]
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Short { length, bytes } => &bytes[..usize::from(*length)],
+            Self::Long(bytes) => bytes,
+        }
+    }
+}
+
+impl Borrow<[u8]> for Separator {
+    #[inline]
+    fn borrow(&self) -> &[u8] {
+        self.bytes()
+    }
+}
+
+impl PartialEq for Separator {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes() == other.bytes()
+    }
+}
+
+impl Eq for Separator {}
+
+impl PartialOrd for Separator {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Separator {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.bytes().cmp(other.bytes())
     }
 }
 
@@ -429,7 +516,7 @@ impl Leaf {
 
     /// Puts an entry into a full leaf: returns the new leaf on its right and
     /// what separates the two.
-    fn split(&mut self, versioned: &Versioned, at: usize, entry: Entry) -> (Box<[u8]>, Self) {
+    fn split(&mut self, versioned: &Versioned, at: usize, entry: Entry) -> (Separator, Self) {
         let mut right = Self::default();
         if at == self.0.len() {
             // Keys that come in order leave full leaves behind.
@@ -448,6 +535,6 @@ impl Leaf {
         let below = versioned.key(*self.0.last().expect("half of a full leaf"));
         let above = versioned.key(*right.0.first().expect("half of a full leaf"));
         let common = below.iter().zip(above).take_while(|(a, b)| a == b).count();
-        (above[..=common].into(), right)
+        (Separator::new(&above[..=common]), right)
     }
 }

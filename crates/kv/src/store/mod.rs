@@ -11,7 +11,7 @@ use crate::command::KeyValue;
 use arena::{Kind, Location, Record};
 use bytes::Bytes;
 use index::{End, Entry, Index, Versioned, Versions};
-use std::ops::{ControlFlow, Range};
+use std::ops::ControlFlow;
 
 /// Which state a read sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,36 +85,6 @@ impl State {
                 self.versioned.arena.record(location).value.is_some().then_some(location)
             }
         }
-    }
-
-    /// Which versions of a key belong to the state with this compacted revision
-    /// and this newest revision, whatever was swept physically.
-    ///
-    /// All from the compacted revision on, since their events may be watched,
-    /// and one before them if the compacted revision still sees it.
-    pub(crate) fn retained(
-        &self,
-        entry: Entry,
-        compact_revision: i64,
-        revision: i64,
-    ) -> Range<usize> {
-        let versioned = &self.versioned;
-        let mut from = versioned.partition_point(entry, |r| r.main < compact_revision);
-        let until = match revision {
-            i64::MAX => versioned.len(entry),
-            _ => versioned.partition_point(entry, |r| r.main <= revision),
-        };
-        if from > 0 {
-            let at_compaction = from < versioned.len(entry) && {
-                let next = versioned.get(entry, from);
-                versioned.arena.record(next).main == compact_revision
-            };
-            let before = versioned.arena.record(versioned.get(entry, from - 1));
-            if !at_compaction && before.value.is_some() {
-                from -= 1;
-            }
-        }
-        from..until.max(from)
     }
 
     /// Writes a version of a key. The payload is copied: what it was a slice of
