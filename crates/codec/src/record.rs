@@ -12,6 +12,10 @@
 use crate::entry::{Entry, EntryKind};
 use driftless_raft::{GroupId, HardState, Index, Membership, NodeId, Position, Run, Term};
 
+#[cfg(test)]
+#[path = "record_tests.rs"]
+mod tests;
+
 /// Records begin at multiples of this.
 pub const RECORD_ALIGNMENT: usize = 8;
 /// No record is longer, head, body and padding together.

@@ -103,8 +103,7 @@ fn a_full_disk_is_lived_through() {
     let groups = [(GROUP, membership.clone())];
     let mut log = Log::create(disk.clone(), &identity, &groups, options.clone()).unwrap().log;
 
-    // Somebody else's file takes the last of the disk while the log is at work:
-    // not its estimate but the file system says no.
+    // Once the log has taken what it may, somebody else's file takes the rest.
     let last = fill(&mut log, 1, 1);
     assert!(log.low_space() && last > 500, "{last}");
     let ballast = small.mount_point.join("ballast");

@@ -8,6 +8,7 @@ use crate::log::{Item, Log};
 use crate::mutation::{Mutation, on};
 use crate::scan::segment_ids;
 use crate::segment::{self, FILLING, Segment, free_name, segment_name};
+use crate::twin;
 use driftless_raft::{GroupId, Index};
 use std::io;
 
@@ -139,7 +140,7 @@ impl<D: Disk> Log<D> {
         }
         self.disk.sync_directory("")?;
         for name in self.disk.list("")? {
-            if segment::is_free(&name) || name == FILLING {
+            if segment::is_free(&name) || name == FILLING || twin::is_temporary(&name) {
                 self.disk.remove(&name)?;
             }
         }

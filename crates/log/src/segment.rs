@@ -18,7 +18,8 @@ const SECOND_COPY: usize = 2048;
 /// The file that is being written in full, to become a segment.
 pub(crate) const FILLING: &str = "filling";
 const ID_MAX: u64 = 1 << 62;
-const FILL_SLICE: usize = 1 << 20;
+/// What one step writes: short, because an append may wait for it.
+const FILL_SLICE: usize = 256 << 10;
 
 /// An open segment.
 pub(crate) struct Segment<F> {

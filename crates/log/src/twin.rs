@@ -9,6 +9,7 @@ use std::io;
 
 const MAGIC: &[u8; 8] = b"DRIFTtwn";
 const FORMAT: u32 = 1;
+const TEMPORARY: &str = ".new";
 const FRAME: usize = 8 + 4 + 4 + 4;
 const CONTENT_BYTES_MAX: usize = 16 << 20;
 
@@ -25,7 +26,7 @@ pub(crate) fn replace<D: Disk>(disk: &D, name: &str, content: &[u8]) -> io::Resu
     let half = copy.len();
     copy.extend_from_within(..half);
 
-    let temporary = format!("{name}.new");
+    let temporary = format!("{name}{TEMPORARY}");
     match disk.remove(&temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -35,6 +36,11 @@ pub(crate) fn replace<D: Disk>(disk: &D, name: &str, content: &[u8]) -> io::Resu
     file.sync()?;
     disk.rename(&temporary, name)?;
     disk.sync_directory("")
+}
+
+/// Whether this is what a crash left of a replacement.
+pub(crate) fn is_temporary(name: &str) -> bool {
+    name.ends_with(TEMPORARY)
 }
 
 /// Reads what [`replace`] wrote last.
