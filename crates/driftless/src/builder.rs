@@ -66,7 +66,7 @@ pub struct Builder<M> {
     members: BTreeMap<NodeId, String>,
     listen: Option<String>,
     options: NodeOptions,
-    log_options: LogOptions,
+    log_options: Option<LogOptions>,
 }
 
 impl<M: StateMachine> Builder<M> {
@@ -87,7 +87,7 @@ impl<M: StateMachine> Builder<M> {
             members: BTreeMap::new(),
             listen: None,
             options: NodeOptions::new(node_id),
-            log_options: LogOptions::default(),
+            log_options: None,
         }
     }
 
@@ -119,7 +119,7 @@ impl<M: StateMachine> Builder<M> {
     /// Sizes and limits of the log's files.
     #[must_use]
     pub fn log_options(mut self, options: LogOptions) -> Self {
-        self.log_options = options;
+        self.log_options = Some(options);
         self
     }
 
@@ -189,8 +189,9 @@ impl<M: StateMachine> Builder<M> {
         let counters = Arc::new(Counters::default());
         let owner = Owner { cluster_id: self.cluster_id.0, node_id };
         let membership = Membership::of(self.members.keys().copied());
+        let log_options = self.log_options.unwrap_or_else(|| log_options(&self.options));
         let Storage { log, identity, recovered, known_peers, snapshots } =
-            storage::open(&self.directory, owner, &membership, self.log_options, &counters)?;
+            storage::open(&self.directory, owner, &membership, log_options, &counters)?;
 
         let mut peers = Vec::new();
         for &member in recovered.membership.voters.iter().filter(|member| **member != node_id) {
@@ -258,6 +259,14 @@ async fn run<M: StateMachine>(
     // The port is free once the tasks are gone.
     tasks.shutdown().await;
     ended.map_err(NodeFailure::Stopped)
+}
+
+/// The log lets go of as many segments as a snapshot covers at once. Kept, they
+/// are what it writes next; made anew, each byte would be written twice.
+fn log_options(options: &NodeOptions) -> LogOptions {
+    let log = LogOptions::default();
+    let covered = options.snapshot_every_bytes.div_ceil(log.segment_bytes).clamp(1, 7) as usize;
+    LogOptions { ready_segments_max: log.ready_segments_max.max(covered + 1), ..log }
 }
 
 fn listen(address: &str) -> Result<tokio::net::TcpListener, StartError> {
