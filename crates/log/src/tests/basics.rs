@@ -124,3 +124,22 @@ fn peers_are_remembered() {
     let peers = open(&disk).log.known_peers().clone();
     assert_eq!(peers.into_iter().collect::<Vec<_>>(), [(NodeId(2), 222), (NodeId(3), 33)]);
 }
+
+/// Were a used log taken for an attempt at creation that was cut short, creating
+/// again would wipe it.
+#[test]
+fn a_lost_identity_is_not_an_empty_directory() {
+    let disk = MemoryDisk::new();
+    let mut log = create(&disk);
+    log.append(&[record(1, 1..=1, 10)]).unwrap();
+    drop(log);
+    crate::Disk::remove(&disk, "identity").unwrap();
+    for outcome in [
+        Log::open(disk.clone(), None, options()),
+        Log::create(disk.clone(), &identity(), &[(GROUP, members())], options()),
+    ] {
+        let Err(OpenError::Damaged(damage)) = outcome else { panic!("it was not noticed") };
+        assert_eq!(damage.file, "identity");
+    }
+    assert!(disk.names().contains(&"segment-0000000000000001".to_owned()));
+}
