@@ -6,6 +6,8 @@ mod support;
 
 use driftless::{Bytes, NodeId, NodeOptions, RequestError};
 use support::{Cluster, contents, quick, soon};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 /// Snapshots early and often, kept apart from what followers may still want.
@@ -111,4 +113,34 @@ async fn a_node_runs_on_the_callers_runtime() {
     });
     assert_eq!(node.wait().await, Ok(()));
     waiting.await.unwrap();
+}
+
+/// Whatever a stranger writes on the peer port, it is shown out and the members
+/// go on.
+#[tokio::test]
+async fn strangers_on_the_peer_port_do_no_harm() {
+    let cluster = Cluster::new(3, quick);
+    let running = cluster.start_all();
+    running[0].handle().propose("before".into(), soon()).await.unwrap();
+    let too_long = u32::MAX.to_le_bytes().repeat(8);
+    let frame_of_noise = [&64_u32.to_le_bytes()[..], &[0xa5; 60]].concat();
+    let empty = 0_u32.to_le_bytes().repeat(5);
+    let noises = [b"GET / HTTP/1.1\r\n\r\n".repeat(9), too_long, frame_of_noise, empty];
+    for node in &running {
+        for noise in &noises {
+            let mut stranger = TcpStream::connect(node.peer_address()).await.unwrap();
+            stranger.write_all(noise).await.unwrap();
+            let mut answer = Vec::new();
+            // The end of the stream, or a reset: never a wait.
+            let end = stranger.read_to_end(&mut answer);
+            let _ = tokio::time::timeout_at(soon(), end).await.expect("it is shown out");
+        }
+    }
+    running[0].handle().propose("after".into(), soon()).await.unwrap();
+    for node in &running {
+        assert_eq!(contents(&node.handle()).await, ["before", "after"]);
+    }
+    for node in running {
+        node.stop().await;
+    }
 }
