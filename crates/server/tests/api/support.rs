@@ -1,0 +1,256 @@
+//! A server over one copy of the store in this process, and clients of it.
+
+use bytes::Bytes;
+use driftless::machine::{AppliedPosition, Batch, StateMachine};
+use driftless::raft::{Index, NodeId, Position, Role, Term};
+use driftless::{Applied, Metrics as NodeMetrics, RequestError, Status as NodeStatus};
+use driftless_kv::{Reader, Store};
+use driftless_server::pb::{self, client};
+use driftless_server::{
+    Backend, ConnectionLimits, Identity, Limits, Metrics, Services, serve_connections,
+};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::time::Instant;
+use tonic::transport::Channel;
+
+pub const MEMBER: u64 = 0x8e9e_05c5_2164_694d;
+pub const CLUSTER: u64 = 0xcdf8_1818_7f97_eb0b;
+
+/// One copy of the store: what is proposed is applied at once.
+#[derive(Clone)]
+pub struct LocalBackend {
+    store: Arc<Mutex<Store>>,
+    reader: Reader,
+    status: watch::Sender<NodeStatus>,
+    /// What the next requests are refused with.
+    refusals: Arc<Mutex<Vec<RequestError>>>,
+}
+
+impl LocalBackend {
+    pub fn new() -> Self {
+        let store = Store::new();
+        let reader = store.reader();
+        let status = watch::Sender::new(NodeStatus {
+            node_id: NodeId(MEMBER),
+            role: Role::Leader,
+            term: Term(2),
+            leader: Some(NodeId(MEMBER)),
+            last: Position::new(2, 1),
+            commit_index: Index(1),
+            durable_index: Index(1),
+            applied_index: Index(1),
+            snapshot: None,
+            low_space: false,
+        });
+        let refusals = Arc::default();
+        Self { store: Arc::new(Mutex::new(store)), reader, status, refusals }
+    }
+
+    pub fn set_leader(&self, leader: Option<u64>) {
+        self.status.send_modify(|status| status.leader = leader.map(NodeId));
+    }
+
+    pub fn refuse_next(&self, error: RequestError) {
+        self.refusals.lock().unwrap().push(error);
+    }
+
+    fn refusal(&self) -> Result<(), RequestError> {
+        self.refusals.lock().unwrap().pop().map_or(Ok(()), Err)
+    }
+}
+
+impl Backend for LocalBackend {
+    async fn propose(&self, command: Bytes, _: Instant) -> Result<Applied, RequestError> {
+        self.refusal()?;
+        let mut position = Position::ZERO;
+        self.status.send_if_modified(|status| {
+            status.last = Position::new(status.term.0, status.last.index.0 + 1);
+            status.commit_index = status.last.index;
+            status.durable_index = status.last.index;
+            status.applied_index = status.last.index;
+            position = status.last;
+            false
+        });
+        let through = AppliedPosition { term: position.term.0, index: position.index.0 };
+        let batch =
+            Batch { through, commands: &[command], sidecar: &|_| unreachable!("it has no disk") };
+        let reply = self.store.lock().unwrap().apply(&batch).remove(0);
+        Ok(Applied { position, reply })
+    }
+
+    async fn read_barrier(&self, _: Instant) -> Result<(), RequestError> {
+        self.refusal()
+    }
+
+    fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    fn status(&self) -> NodeStatus {
+        self.status.borrow().clone()
+    }
+
+    fn watch_status(&self) -> watch::Receiver<NodeStatus> {
+        self.status.subscribe()
+    }
+
+    fn metrics(&self) -> NodeMetrics {
+        NodeMetrics::default()
+    }
+}
+
+/// A running server.
+pub struct Server {
+    pub backend: LocalBackend,
+    pub services: Services<LocalBackend>,
+    pub address: SocketAddr,
+    pub channel: Channel,
+    pub stop: watch::Sender<bool>,
+}
+
+pub async fn start() -> Server {
+    start_with(Limits::default(), ConnectionLimits::default()).await
+}
+
+pub async fn start_with(limits: Limits, connections: ConnectionLimits) -> Server {
+    let backend = LocalBackend::new();
+    let identity = Identity {
+        cluster_id: CLUSTER,
+        member_id: MEMBER,
+        members: vec![pb::Member {
+            id: MEMBER,
+            name: "default".into(),
+            peer_urls: vec!["http://localhost:2380".into()],
+            client_urls: vec!["http://localhost:2379".into()],
+            is_learner: false,
+        }],
+    };
+    let services = Services::new(backend.clone(), identity, limits, Arc::new(Metrics::default()));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = watch::channel(false);
+    let slots = Arc::new(Semaphore::new(connections.connections_max));
+    tokio::spawn(serve_connections(listener, services.clone(), connections, slots, stopped));
+    let channel =
+        Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
+    Server { backend, services, address, channel, stop }
+}
+
+impl Server {
+    pub fn kv(&self) -> client::KvClient {
+        client::KvClient::new(self.channel.clone()).max_decoding_message_size(64 << 20)
+    }
+
+    pub async fn put(&self, key: &str, value: &str) -> i64 {
+        let put = put_request(key, value);
+        self.kv().put(put).await.unwrap().into_inner().header.unwrap().revision
+    }
+
+    pub async fn delete(&self, key: &str, range_end: &str) -> pb::DeleteRangeResponse {
+        let request = pb::DeleteRangeRequest {
+            key: Bytes::copy_from_slice(key.as_bytes()),
+            range_end: Bytes::copy_from_slice(range_end.as_bytes()),
+            prev_kv: false,
+        };
+        self.kv().delete_range(request).await.unwrap().into_inner()
+    }
+
+    pub async fn compact(&self, revision: i64) {
+        let request = pb::CompactionRequest { revision, physical: false };
+        self.kv().compact(request).await.unwrap();
+    }
+
+    pub async fn watch(&self) -> WatchStream {
+        WatchStream::open(&self.channel, false).await.unwrap()
+    }
+}
+
+/// A watch stream seen from its client.
+pub struct WatchStream {
+    pub requests: mpsc::Sender<pb::WatchRequest>,
+    pub responses: tonic::Streaming<pb::WatchResponse>,
+}
+
+impl WatchStream {
+    pub async fn open(channel: &Channel, require_leader: bool) -> Result<Self, tonic::Status> {
+        let (requests, receiver) = mpsc::channel(64);
+        let stream = tokio_stream::wrappers::ReceiverStream::new(receiver);
+        let mut request = tonic::Request::new(stream);
+        if require_leader {
+            request.metadata_mut().insert("hasleader", "true".parse().unwrap());
+        }
+        let mut client = client::WatchClient::new(channel.clone());
+        let responses = client.watch(request).await?.into_inner();
+        Ok(Self { requests, responses })
+    }
+
+    pub async fn send(&self, union: pb::watch_request::RequestUnion) {
+        self.requests.send(pb::WatchRequest { request_union: Some(union) }).await.unwrap();
+    }
+
+    /// Asks for a watcher; its answer is the next response.
+    pub async fn create(&self, create: pb::WatchCreateRequest) {
+        self.send(pb::watch_request::RequestUnion::CreateRequest(create)).await;
+    }
+
+    pub async fn cancel(&self, watch_id: i64) {
+        let cancel = pb::WatchCancelRequest { watch_id };
+        self.send(pb::watch_request::RequestUnion::CancelRequest(cancel)).await;
+    }
+
+    pub async fn progress(&self) {
+        let progress = pb::WatchProgressRequest {};
+        self.send(pb::watch_request::RequestUnion::ProgressRequest(progress)).await;
+    }
+
+    pub async fn next(&mut self) -> pb::WatchResponse {
+        let next =
+            tokio::time::timeout(std::time::Duration::from_secs(10), self.responses.message());
+        next.await.expect("a response within 10 s").unwrap().expect("the stream goes on")
+    }
+
+    /// The next response, which must hold events: (type, key, value, mod revision).
+    pub async fn events(&mut self) -> Vec<(i32, String, String, i64)> {
+        let response = self.next().await;
+        assert!(!response.created && !response.canceled, "{response:?}");
+        response
+            .events
+            .iter()
+            .map(|event| {
+                let kv = event.kv.as_ref().unwrap();
+                (event.r#type, text(&kv.key), text(&kv.value), kv.mod_revision)
+            })
+            .collect()
+    }
+}
+
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+pub fn put_request(key: &str, value: &str) -> pb::PutRequest {
+    pb::PutRequest {
+        key: Bytes::copy_from_slice(key.as_bytes()),
+        value: Bytes::copy_from_slice(value.as_bytes()),
+        ..pb::PutRequest::default()
+    }
+}
+
+pub fn range_request(key: &str, range_end: &str) -> pb::RangeRequest {
+    pb::RangeRequest {
+        key: Bytes::copy_from_slice(key.as_bytes()),
+        range_end: Bytes::copy_from_slice(range_end.as_bytes()),
+        ..pb::RangeRequest::default()
+    }
+}
+
+pub fn watch_request(key: &str, range_end: &str) -> pb::WatchCreateRequest {
+    pb::WatchCreateRequest {
+        key: Bytes::copy_from_slice(key.as_bytes()),
+        range_end: Bytes::copy_from_slice(range_end.as_bytes()),
+        ..pb::WatchCreateRequest::default()
+    }
+}
