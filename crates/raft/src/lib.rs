@@ -24,6 +24,8 @@ pub mod restart;
 mod roles;
 mod rpc;
 #[cfg(test)]
+mod search;
+#[cfg(test)]
 mod testing;
 pub mod trail;
 pub mod types;

@@ -102,3 +102,39 @@ fn tickets_are_never_reused() {
 fn a_ticket_from_the_future_is_a_bug_of_the_host() {
     let _ = Outbox::new(Index(0)).complete(Ticket(1));
 }
+
+/// For the search of all states and its wrong variants.
+impl Outbox {
+    /// Gives the records in flight the tickets 1, 2, …
+    pub(crate) fn renumber(&mut self) {
+        self.next_ticket = Ticket(1);
+        for pending in &mut self.pending {
+            pending.ticket = self.next_ticket;
+            self.next_ticket = Ticket(self.next_ticket.0 + 1);
+        }
+    }
+
+    /// The messages that wait for the newest record in flight.
+    pub(crate) fn newest_messages(&mut self) -> impl Iterator<Item = &mut Message> {
+        let waiting = self.pending.back_mut().into_iter().flat_map(|newest| &mut newest.waiting);
+        waiting.filter_map(|waiting| match &mut waiting.promise {
+            Promise::Message { message, .. } => Some(message),
+            _ => None,
+        })
+    }
+
+    /// Takes out the messages of one kind that wait.
+    pub(crate) fn take_promises(&mut self, which: impl Fn(&Message) -> bool) -> Vec<Promise> {
+        let mut taken = Vec::new();
+        for pending in &mut self.pending {
+            pending.waiting.retain(|waiting| match &waiting.promise {
+                Promise::Message { message, .. } if which(message) => {
+                    taken.push(waiting.promise.clone());
+                    false
+                }
+                _ => true,
+            });
+        }
+        taken
+    }
+}
