@@ -7,8 +7,8 @@
 //! `check.rs` what must hold, `mutant.rs` holds the wrong variants that show
 //! that the checks can fail, and `tests.rs` the scenes and their bounds.
 //!
-//! Visited states are kept as 64-bit fingerprints: among 10 million of them the
-//! odds that two share one, and a state was missed, are below 1 in 300,000.
+//! Visited states are kept as 64-bit fingerprints: among three million of them the
+//! odds that two share one, and a state was missed, are below 1 in a million.
 
 extern crate std;
 
