@@ -1,7 +1,7 @@
 //! Damaged bytes are an error or mean something; they never panic.
 
 use crate::random::Random;
-use crate::support::{apply, do_compact, snapshot};
+use crate::support::{apply, do_compact, do_put, snapshot};
 use crate::twin::Twin;
 use bytes::Bytes;
 use driftless_kv::{ApplyError, Command, DecodeError, Reply, Store, TXN_DEPTH_MAX};
@@ -190,6 +190,20 @@ fn a_wrong_snapshot_with_right_checksums_never_panics() {
         }
     }
     assert!(restored > 100, "{restored} meant something");
+}
+
+#[test]
+fn a_snapshot_that_claims_a_revision_it_does_not_hold_is_refused() {
+    let mut store = Store::new();
+    do_put(&mut store, "a", "");
+    assert_eq!(do_put(&mut store, "a", ""), 3);
+    let mut bytes = snapshot(&mut store, 1 << 16);
+    // Magic, version and the head of a block stand before it, in zigzag.
+    assert_eq!(bytes[25], 6);
+    bytes[25] = 8;
+    correct_checksums(&mut bytes);
+    let error = Store::new().restore(&mut &bytes[..]).unwrap_err();
+    assert!(error.to_string().ends_with("its last revision is missing"), "{error}");
 }
 
 fn correct_checksums(bytes: &mut [u8]) {

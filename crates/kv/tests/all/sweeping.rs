@@ -48,6 +48,27 @@ fn what_was_deleted_is_freed_to_the_last_key() {
     assert!(left.total_bytes < full.total_bytes / 8, "{left:?} of {full:?}");
 }
 
+/// Their deletions belong to the compacted revision, whose events are kept
+/// until the next compaction: then they must not be forgotten.
+#[test]
+fn what_was_deleted_in_the_compacted_revision_is_freed_by_the_next() {
+    let mut store = Store::with_segment_bytes(1024);
+    for n in 0..1_000 {
+        do_put(&mut store, &format!("key{n}"), "a value of some length");
+    }
+    let full = store.reader().size();
+    do_delete(&mut store, "key", "kez");
+    let deleted_at = store.reader().revision();
+    do_compact(&mut store, deleted_at).unwrap();
+    idle(&mut store);
+    do_put(&mut store, "one", "");
+    let last = do_put(&mut store, "two", "");
+    do_compact(&mut store, last).unwrap();
+    idle(&mut store);
+    let left = store.reader().size();
+    assert!(left.total_bytes < full.total_bytes / 8, "{left:?} of {full:?}");
+}
+
 #[test]
 fn a_key_with_a_long_history_is_trimmed_in_steps() {
     let mut store = Store::with_segment_bytes(4096);

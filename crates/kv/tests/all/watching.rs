@@ -28,6 +28,24 @@ fn a_revision_is_never_split() {
     assert_eq!(reader.events(99, 1, 1).unwrap().next_revision, 99);
 }
 
+/// A revision of several kilobytes can lie on both sides of a mark by which
+/// revisions are found.
+#[test]
+fn a_large_revision_is_found_from_its_first_event() {
+    let mut store = Store::new();
+    let value = "v".repeat(1_000);
+    for _ in 0..100 {
+        let puts = (0..7).map(|n| RequestOp::Put(put(&format!("k{n}"), &value))).collect();
+        do_txn(&mut store, then(puts)).unwrap();
+    }
+    let reader = store.reader();
+    for from in 2..=101 {
+        let found = reader.events(from, 1, usize::MAX).unwrap();
+        assert_eq!(found.revisions[0].revision, from);
+        assert_eq!(found.revisions[0].events.len(), 7, "of revision {from}");
+    }
+}
+
 #[test]
 fn a_deletion_says_key_and_revision_alone() {
     let mut store = Store::new();
