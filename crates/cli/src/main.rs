@@ -27,7 +27,8 @@ struct Arguments {
     command: Command,
 }
 
-const LONG_VERSION: &str = env!("CARGO_PKG_VERSION");
+const LONG_VERSION: &str =
+    concat!(env!("CARGO_PKG_VERSION"), "\netcd Version: ", driftless_server::etcd_version!());
 
 const EXAMPLES: &str = "\
 Examples:
@@ -49,6 +50,13 @@ Exit codes:
 #[derive(Subcommand)]
 enum Command {
     Up(up::UpArguments),
+    /// Run one member of a cluster, with etcd's options
+    #[command(disable_help_flag = true)]
+    Serve {
+        /// See `driftless serve --help`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<String>,
+    },
     #[command(flatten)]
     Client(client::ClientCommand),
     Bench(bench::BenchArguments),
@@ -62,6 +70,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match arguments.command {
         Command::Up(arguments) => up::run(&arguments),
+        Command::Serve { options } => return driftless_server::serve_command(options),
         Command::Client(command) => client::run(command),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Torture(arguments) => torture::run(&arguments),

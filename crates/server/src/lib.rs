@@ -9,16 +9,22 @@
 #![forbid(unsafe_code)]
 
 mod backend;
+mod command;
+pub mod config;
 pub mod convert;
 mod edge;
 pub mod grpc;
+mod logger;
 mod metrics;
 pub mod pb;
+mod serve;
 pub mod service;
 mod status;
 
 pub use backend::Backend;
+pub use command::serve_command;
 pub use edge::{ConnectionLimits, serve_connections};
 pub use metrics::{Metrics, render as render_metrics};
+pub use serve::{ServeError, run, serve};
 pub use service::{ETCD_VERSION, Identity, Limits, Services};
 pub use status::{Code, Status};

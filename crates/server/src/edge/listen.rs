@@ -30,6 +30,8 @@ pub struct ConnectionLimits {
     pub ping_interval: Duration,
     /// ... and must answer within this.
     pub ping_timeout: Duration,
+    /// Serve health, version and metrics alone.
+    pub operator_only: bool,
     /// How long calls may go on once the server is asked to stop.
     pub grace: Duration,
 }
@@ -43,6 +45,7 @@ impl Default for ConnectionLimits {
             first_word: Duration::from_secs(10),
             ping_interval: Duration::from_secs(30),
             ping_timeout: Duration::from_secs(20),
+            operator_only: false,
             grace: Duration::from_secs(5),
         }
     }
@@ -105,7 +108,8 @@ async fn serve_connection<B: Backend>(
     // Without this, answers would wait for the client's acknowledgements.
     let _ = stream.set_nodelay(true);
     let Ok(Some(is_http2)) = timeout(limits.first_word, first_word(&stream)).await else { return };
-    let service = service_fn(move |request| handle(services.clone(), request));
+    let operator_only = limits.operator_only;
+    let service = service_fn(move |request| handle(services.clone(), operator_only, request));
     let io = TokioIo::new(stream);
     // How a connection ends is the client's affair: errors are not reported.
     if is_http2 {

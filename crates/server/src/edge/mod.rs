@@ -29,13 +29,14 @@ const STREAM_QUEUE: usize = 4;
 /// Answers one HTTP request, of either version.
 async fn handle<B: Backend>(
     services: Services<B>,
+    operator_only: bool,
     request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, Infallible> {
     let is_grpc = request
         .headers()
         .get(header::CONTENT_TYPE)
         .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
-    if !is_grpc {
+    if !is_grpc || operator_only {
         return Ok(operator::handle(&services, &request).await);
     }
     let Some(method) = grpc::find_method(request.uri().path()) else {

@@ -33,6 +33,7 @@ impl<B: Backend> Services<B> {
         let bytes = message.len();
         let put = convert::put(decode(message)?)?;
         self.check_size(bytes)?;
+        self.check_quota()?;
         match self.propose(&Command::Put(put), call).await? {
             Response::Put(response) => {
                 let header = self.header(response.revision);
@@ -72,6 +73,9 @@ impl<B: Backend> Services<B> {
             }
         } else {
             self.check_size(bytes)?;
+            if puts(&txn) {
+                self.check_quota()?;
+            }
             match self.propose(&Command::Txn(txn), call).await? {
                 Response::Txn(response) => response,
                 other => return Err(mismatched(&other)),
@@ -113,6 +117,16 @@ impl<B: Backend> Services<B> {
         self.backend().read_barrier(call.deadline).await.map_err(|error| call.refusal(error))
     }
 
+    /// Whether the store has grown to its quota. Unlike etcd's this needs no
+    /// disarming: what is deleted and compacted makes room.
+    fn check_quota(&self) -> Result<(), Status> {
+        let quota = self.limits().quota_bytes;
+        if quota != 0 && self.backend().reader().size().total_bytes >= quota {
+            return Err(Status::NO_SPACE);
+        }
+        Ok(())
+    }
+
     fn check_size(&self, bytes: usize) -> Result<(), Status> {
         if bytes > self.limits().request_bytes_max {
             return Err(Status::REQUEST_TOO_LARGE);
@@ -126,6 +140,15 @@ impl<B: Backend> Services<B> {
 fn is_long(range: &RangeRequest) -> bool {
     const SHORT_LIMIT: i64 = 1000;
     !range.range_end.is_empty() && !(1..=SHORT_LIMIT).contains(&range.limit)
+}
+
+/// Whether some branch of it may store something.
+fn puts(txn: &TxnRequest) -> bool {
+    txn.success.iter().chain(&txn.failure).any(|op| match op {
+        RequestOp::Put(_) => true,
+        RequestOp::Txn(nested) => puts(nested),
+        RequestOp::Range(_) | RequestOp::DeleteRange(_) => false,
+    })
 }
 
 /// Whether every read in it is content with this member's own state.

@@ -19,8 +19,16 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+/// [`ETCD_VERSION`] as a literal, for texts that are put together at compile time.
+#[macro_export]
+macro_rules! etcd_version {
+    () => {
+        "3.6.0"
+    };
+}
+
 /// The version of etcd whose API this is.
-pub const ETCD_VERSION: &str = "3.6.0";
+pub const ETCD_VERSION: &str = etcd_version!();
 
 /// `ETCD_VERSION` without its patch: the version of the cluster as etcd counts it.
 pub const ETCD_CLUSTER_VERSION: &str = "3.6.0";

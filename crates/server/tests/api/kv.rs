@@ -1,10 +1,11 @@
 //! `etcdserverpb.KV` over a socket: what the store decides is tested in
 //! `driftless-kv`; here it is what the server adds.
 
-use crate::support::{CLUSTER, MEMBER, put_request, range_request, start, text};
+use crate::support::{CLUSTER, MEMBER, put_request, range_request, start, start_with, text};
 use bytes::Bytes;
 use driftless::RequestError;
 use driftless_server::pb::{self, request_op::Request as Op};
+use driftless_server::{ConnectionLimits, Limits};
 use std::time::Duration;
 use tonic::Code;
 
@@ -310,6 +311,39 @@ async fn a_callers_deadline_is_its_own() {
     let status = server.kv().put(request).await.unwrap_err();
     // The client's own clock may have cut it off before our answer came.
     assert!(matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled), "{status:?}");
+}
+
+#[tokio::test]
+async fn a_store_at_its_quota_takes_deletions_only() {
+    let limits = Limits { quota_bytes: 1 << 20, ..Limits::default() };
+    let server = start_with(limits, ConnectionLimits::default()).await;
+    let value = "v".repeat(300 << 10);
+    let mut stored = 0;
+    let status = loop {
+        match server.kv().put(put_request(&format!("k{stored}"), &value)).await {
+            Ok(_) => stored += 1,
+            Err(status) => break status,
+        }
+        assert!(stored < 10, "the quota was never reached");
+    };
+    let full = "etcdserver: mvcc: database space exceeded";
+    assert_eq!((status.code(), status.message()), (Code::ResourceExhausted, full));
+    let txn = |request| pb::TxnRequest { success: vec![op(request)], ..pb::TxnRequest::default() };
+    let status = server.kv().txn(txn(Op::RequestPut(put_request("k", "")))).await.unwrap_err();
+    assert_eq!(status.message(), full);
+    server.kv().range(range_request("k0", "")).await.unwrap();
+    let delete = pb::DeleteRangeRequest {
+        key: Bytes::from_static(b"k"),
+        range_end: Bytes::from_static(b"l"),
+        prev_kv: false,
+    };
+    server.kv().txn(txn(Op::RequestDeleteRange(delete))).await.unwrap();
+    server.compact(stored + 2).await;
+    // Room comes back by itself, step by step, as the store goes on working.
+    for _ in 0..100 {
+        server.delete("nothing", "").await;
+    }
+    server.put("k", "v").await;
 }
 
 /// Bytes as they are.

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use tonic::transport::Channel;
 
 pub const MEMBER: u64 = 0x8e9e_05c5_2164_694d;
-pub const CLUSTER: u64 = 0xcdf8_1818_7f97_eb0b;
+pub const CLUSTER: u64 = 0xcdf8_1819_4e3a_8c32;
 
 /// One copy of the store: what is proposed is applied at once.
 #[derive(Clone)]

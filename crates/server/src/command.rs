@@ -1,0 +1,98 @@
+//! `driftless serve`: a command line in, an exit code out.
+
+use crate::config::Invocation;
+use crate::logger;
+use crate::serve::run;
+use crate::service::ETCD_VERSION;
+use std::io::Read;
+use std::process::ExitCode;
+use tokio::sync::oneshot;
+
+const HELP: &str = "\
+Runs one member of a cluster, in the foreground. The options are etcd's: as flags,
+as ETCD_<FLAG> in the environment, or in a YAML file (--config-file), which then
+counts alone.
+
+Usage: driftless serve [options]
+
+Member:
+  --name NAME                           its name in --initial-cluster [default]
+  --data-dir DIR                        its log and snapshots [NAME.etcd]
+  --listen-client-urls URL,...          where clients connect [http://localhost:2379]
+  --advertise-client-urls URL,...       where clients are told to connect
+  --listen-peer-urls URL                where peers connect [http://localhost:2380]
+  --listen-metrics-urls URL,...         more places for /health and /metrics
+  --heartbeat-interval MS               [100]
+  --election-timeout MS                 [1000]
+  --snapshot-count ENTRIES              a snapshot every so many entries
+  --quota-backend-bytes BYTES           how far the store may grow [2147483648]; -1: no bound
+
+Cluster:
+  --initial-advertise-peer-urls URL,... where peers are told to connect [http://localhost:2380]
+  --initial-cluster NAME=URL,...        all members, the same on each of them
+  --initial-cluster-state STATE         new or existing [new]
+  --initial-cluster-token TOKEN         tells this cluster from others [etcd-cluster]
+
+Limits and log:
+  --max-request-bytes BYTES             [1572864]
+  --max-txn-ops OPERATIONS              [128]
+  --max-concurrent-streams STREAMS      calls at a time on a connection [4096]
+  --watch-progress-notify-interval TIME [10m]
+  --log-level LEVEL                     debug, info, warn or error [info]
+
+Example, the first of three members:
+  driftless serve --name m1 --data-dir ./m1 \\
+    --listen-client-urls http://127.0.0.1:2379 --advertise-client-urls http://127.0.0.1:2379 \\
+    --listen-peer-urls http://127.0.0.1:2380 --initial-advertise-peer-urls http://127.0.0.1:2380 \\
+    --initial-cluster m1=http://127.0.0.1:2380,m2=http://127.0.0.1:22380,m3=http://127.0.0.1:32380
+
+etcd's other options are accepted; one that means nothing here is warned of, and one
+that must not be ignored (TLS, authentication) is refused.
+";
+
+/// Runs `serve` with these arguments (those behind the word) and this process'
+/// environment. Messages go to standard error.
+pub fn serve_command(arguments: impl IntoIterator<Item = String>) -> ExitCode {
+    let environment = std::env::vars_os()
+        .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));
+    let config = match Invocation::parse(arguments, environment) {
+        Ok(Invocation::Serve(config)) => config,
+        Ok(Invocation::Version) => {
+            println!("driftless {}\netcd Version: {ETCD_VERSION}", env!("CARGO_PKG_VERSION"));
+            return ExitCode::SUCCESS;
+        }
+        Ok(Invocation::Help) => {
+            print!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    logger::start(config.log_level);
+    let parent = config.until_stdin_closes.then(|| {
+        let (stop, stopped) = oneshot::channel();
+        // Not tokio's: a read of its own would keep the runtime from ending.
+        std::thread::spawn(move || {
+            let mut rest = [0; 64];
+            while matches!(std::io::stdin().read(&mut rest), Ok(1..)) {}
+            let _ = stop.send(());
+        });
+        stopped
+    });
+    let stopped = async {
+        match parent {
+            // An error would say that the thread is gone, and with it the watch.
+            Some(parent) => drop(parent.await),
+            None => std::future::pending().await,
+        }
+    };
+    match run(*config, stopped) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}

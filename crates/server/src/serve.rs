@@ -1,0 +1,285 @@
+//! A member of a cluster, from its configuration to its end.
+
+use crate::config::{ServeConfig, Url};
+use crate::edge::{ConnectionLimits, serve_connections};
+use crate::metrics::Metrics;
+use crate::pb;
+use crate::service::{ETCD_VERSION, Identity, Limits, Services};
+use driftless::{
+    Builder, ClusterId, NodeFailure, NodeId, NodeOptions, Running, StartError, Status,
+};
+use driftless_kv::Store;
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::ToSocketAddrs;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+/// How long a request may take whose caller does not say, before election
+/// timeouts are added: etcd's bound.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why a member did not start, or ended.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// A client URL cannot be listened on.
+    Listen {
+        /// The option that names it.
+        option: &'static str,
+        /// The URL.
+        url: Url,
+        /// Why.
+        error: io::Error,
+    },
+    /// The node did not start.
+    Start(StartError),
+    /// The node ended.
+    Node(NodeFailure),
+    /// The system refuses something that a process needs.
+    System(io::Error),
+}
+
+impl fmt::Display for ServeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Listen { option, url, error } => match error.kind() {
+                io::ErrorKind::AddrInUse => write!(
+                    f,
+                    "--{option}: {url} is in use: stop the program that listens there, \
+                     or choose another port"
+                ),
+                io::ErrorKind::AddrNotAvailable => write!(
+                    f,
+                    "--{option}: {url} is not an address of this machine: choose one that is, \
+                     or 0.0.0.0 for all of them"
+                ),
+                io::ErrorKind::PermissionDenied => write!(
+                    f,
+                    "--{option}: listening on {url} is not permitted: choose a port above 1023"
+                ),
+                _ => write!(f, "--{option}: cannot listen on {url}: {error}"),
+            },
+            Self::Start(error) => error.fmt(f),
+            Self::Node(failure) => failure.fmt(f),
+            Self::System(error) => write!(f, "the system refuses what a member needs: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for ServeError {}
+
+/// Runs a member on a runtime of its own until it is asked to stop: by SIGTERM,
+/// by SIGINT, or by `stopped`.
+pub fn run(config: ServeConfig, stopped: impl Future<Output = ()>) -> Result<(), ServeError> {
+    // One thread: a request crosses none between its socket and the node.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(4)
+        .build()
+        .map_err(ServeError::System)?;
+    let result = runtime.block_on(serve(config, stopped));
+    // A long read on another thread has nobody left to answer.
+    runtime.shutdown_background();
+    result
+}
+
+/// Runs a member on the present runtime (best a `current_thread` one) until it
+/// is asked to stop: by SIGTERM, by SIGINT, or by `stopped`.
+pub async fn serve(
+    config: ServeConfig,
+    stopped: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
+    for warning in &config.warnings {
+        log::warn!("{warning}");
+    }
+    let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::System)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::System)?;
+    let identity = identity(&config);
+    log::info!(
+        "driftless {} (etcd API {ETCD_VERSION}): member {} ({:x}) of cluster {:x}, data in {}",
+        env!("CARGO_PKG_VERSION"),
+        config.name,
+        identity.member_id,
+        identity.cluster_id,
+        config.data_dir.display()
+    );
+    let clients = listen("listen-client-urls", &config.listen_client_urls)?;
+    let operators = listen("listen-metrics-urls", &config.listen_metrics_urls)?;
+    let node = start_node(&config, &identity).map_err(ServeError::Start)?;
+
+    let services =
+        Services::new(node.handle(), identity, limits(&config), Arc::new(Metrics::default()));
+    let (stop, stopping) = watch::channel(false);
+    let mut listeners = JoinSet::new();
+    let limits = connection_limits(&config);
+    let slots = Arc::new(Semaphore::new(limits.connections_max));
+    // Health and metrics must be had when clients take all the room.
+    let operator_slots = Arc::new(Semaphore::new(64));
+    for (listeners_of, slots, operator_only) in
+        [(clients, slots, false), (operators, operator_slots, true)]
+    {
+        for listener in listeners_of {
+            let limits = ConnectionLimits { operator_only, ..limits.clone() };
+            let (services, slots) = (services.clone(), Arc::clone(&slots));
+            let stopping = stopping.clone();
+            listeners.spawn(serve_connections(listener, services, limits, slots, stopping));
+        }
+    }
+    for url in &config.listen_client_urls {
+        log::info!("serving clients on {url}");
+    }
+    let told = tokio::spawn(tell_changes(node.handle().watch_status(), config.clone()));
+
+    let result = tokio::select! {
+        _ = terminate.recv() => {
+            log::info!("SIGTERM: stopping");
+            Ok(())
+        }
+        _ = interrupt.recv() => {
+            log::info!("SIGINT: stopping");
+            Ok(())
+        }
+        () = stopped => {
+            log::info!("stopping");
+            Ok(())
+        }
+        ended = node.wait() => ended.map_err(ServeError::Node),
+    };
+    told.abort();
+    // Streams end, calls in flight are finished, then the node goes.
+    services.stop();
+    stop.send_replace(true);
+    while listeners.join_next().await.is_some() {}
+    node.stop().await;
+    if result.is_ok() {
+        log::info!("stopped");
+    }
+    result
+}
+
+/// Who this member is. Of the others' client URLs nothing is known: each member
+/// lists its own.
+fn identity(config: &ServeConfig) -> Identity {
+    let cluster = &config.initial_cluster;
+    let own = cluster.member(&config.name).expect("checked when the configuration was read");
+    let strings = |urls: &[Url]| urls.iter().map(Url::to_string).collect();
+    let members = cluster.members.iter().map(|member| pb::Member {
+        id: member.id,
+        name: member.name.clone(),
+        peer_urls: strings(&member.peer_urls),
+        client_urls: if member.id == own.id {
+            strings(&config.advertise_client_urls)
+        } else {
+            Vec::new()
+        },
+        is_learner: false,
+    });
+    Identity { cluster_id: cluster.id, member_id: own.id, members: members.collect() }
+}
+
+fn listen(option: &'static str, urls: &[Url]) -> Result<Vec<TcpListener>, ServeError> {
+    let mut listeners = Vec::new();
+    for url in urls {
+        let failed = |error| ServeError::Listen { option, url: url.clone(), error };
+        // `localhost` may be two addresses, of which a machine may lack one.
+        let addresses = url.address().to_socket_addrs().map_err(failed)?;
+        let mut refusal = None;
+        let before = listeners.len();
+        for address in addresses {
+            match bind(address) {
+                Ok(listener) => listeners.push(listener),
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                    return Err(failed(error));
+                }
+                Err(error) => refusal = Some(error),
+            }
+        }
+        if listeners.len() == before {
+            return Err(failed(refusal.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into())));
+        }
+    }
+    Ok(listeners)
+}
+
+fn bind(address: std::net::SocketAddr) -> io::Result<TcpListener> {
+    let listener = std::net::TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    TcpListener::from_std(listener)
+}
+
+fn start_node(config: &ServeConfig, identity: &Identity) -> Result<Running<Store>, StartError> {
+    let node_id = NodeId(identity.member_id);
+    let mut options = NodeOptions::new(node_id);
+    let micros = |duration: Duration| duration.as_micros() as u64;
+    options.raft.election_timeout_us = micros(config.election_timeout);
+    options.raft.election_jitter_us = micros(config.election_timeout) * 3 / 10;
+    options.raft.heartbeat_interval_us = micros(config.heartbeat_interval);
+    options.raft.pre_vote = config.pre_vote;
+    if let Some(count) = config.snapshot_count {
+        options.snapshot_every_entries = count;
+    }
+    let mut builder =
+        Builder::new(node_id, ClusterId(identity.cluster_id), &config.data_dir, Store::new());
+    for member in &config.initial_cluster.members {
+        // Of several URLs of a member the first is used.
+        builder = builder.member(NodeId(member.id), member.peer_urls[0].address());
+    }
+    builder.listen(config.listen_peer_url.address()).options(options).start_on_current()
+}
+
+fn limits(config: &ServeConfig) -> Limits {
+    Limits {
+        request_bytes_max: config.max_request_bytes,
+        txn_ops_max: config.max_txn_ops,
+        request_timeout: REQUEST_TIMEOUT + 2 * config.election_timeout,
+        progress_interval: config.progress_notify_interval,
+        leader_patience: 3 * config.election_timeout,
+        quota_bytes: config.quota_backend_bytes.unwrap_or(0),
+    }
+}
+
+fn connection_limits(config: &ServeConfig) -> ConnectionLimits {
+    ConnectionLimits {
+        streams_max: config.max_concurrent_streams,
+        ping_interval: config.keepalive_interval,
+        ping_timeout: config.keepalive_timeout,
+        ..ConnectionLimits::default()
+    }
+}
+
+/// Logs who leads, and once that clients can be served.
+async fn tell_changes(mut status: watch::Receiver<Status>, config: ServeConfig) {
+    let name = |id: NodeId| {
+        let member = config.initial_cluster.members.iter().find(|member| member.id == id.0);
+        member.map_or_else(|| format!("{:x}", id.0), |member| member.name.clone())
+    };
+    let mut ready = false;
+    let mut last = None;
+    loop {
+        let now = status.borrow_and_update().clone();
+        if last != Some((now.leader, now.term)) {
+            match now.leader {
+                Some(leader) if leader == now.node_id => {
+                    log::info!("this member leads in term {}", now.term);
+                }
+                Some(leader) => log::info!("{} leads in term {}", name(leader), now.term),
+                None if ready => log::warn!("there is no leader in term {}", now.term),
+                None => {}
+            }
+            last = Some((now.leader, now.term));
+        }
+        if now.leader.is_some() && !ready {
+            ready = true;
+            log::info!("ready to serve client requests");
+        }
+        if status.changed().await.is_err() {
+            return;
+        }
+    }
+}
