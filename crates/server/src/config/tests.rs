@@ -1,3 +1,5 @@
+//! Flags, environment and file, and what is refused.
+
 use super::*;
 
 fn parse(arguments: &[&str]) -> Result<ServeConfig, ConfigError> {
