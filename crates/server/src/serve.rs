@@ -1,14 +1,15 @@
 //! A member of a cluster, from its configuration to its end.
 
+use crate::backend::Backend;
 use crate::config::{ServeConfig, Url};
 use crate::edge::{ConnectionLimits, serve_connections};
 use crate::metrics::Metrics;
 use crate::pb;
 use crate::service::{ETCD_VERSION, Identity, Limits, Services};
 use driftless::{
-    Builder, ClusterId, NodeFailure, NodeId, NodeOptions, Running, StartError, Status,
+    Builder, ClusterId, NodeFailure, NodeId, NodeOptions, RequestError, Running, StartError, Status,
 };
-use driftless_kv::Store;
+use driftless_kv::{Command, MemberAttributes, Store};
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -19,10 +20,13 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
 
 /// How long a request may take whose caller does not say, before election
 /// timeouts are added: etcd's bound.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// A member that could not say where it serves clients tries again after this.
+const PUBLISH_AGAIN: Duration = Duration::from_millis(500);
 
 /// Why a member did not start, or ended.
 #[derive(Debug)]
@@ -113,6 +117,8 @@ pub async fn serve(
     let operators = listen("listen-metrics-urls", &config.listen_metrics_urls)?;
     let node = start_node(&config, &identity).map_err(ServeError::Start)?;
 
+    let own = identity.members.iter().find(|member| member.id == identity.member_id);
+    let own = own.expect("checked when the configuration was read").clone();
     let services =
         Services::new(node.handle(), identity, limits(&config), Arc::new(Metrics::default()));
     let (stop, stopping) = watch::channel(false);
@@ -135,6 +141,7 @@ pub async fn serve(
         log::info!("serving clients on {url}");
     }
     let told = tokio::spawn(tell_changes(node.handle().watch_status(), config.clone()));
+    let published = tokio::spawn(publish(node.handle().clone(), own));
 
     let result = tokio::select! {
         _ = terminate.recv() => {
@@ -152,6 +159,7 @@ pub async fn serve(
         ended = node.wait() => ended.map_err(ServeError::Node),
     };
     told.abort();
+    published.abort();
     // Streams end, calls in flight are finished, then the node goes.
     services.stop();
     stop.send_replace(true);
@@ -163,8 +171,32 @@ pub async fn serve(
     result
 }
 
-/// Who this member is. Of the others' client URLs nothing is known: each member
-/// lists its own.
+/// Tells the cluster where this member serves clients, once there is a leader;
+/// not again after a restart that changed nothing.
+async fn publish<B: Backend>(backend: B, member: pb::Member) {
+    let attributes = MemberAttributes {
+        id: member.id,
+        name: member.name.into(),
+        client_urls: member.client_urls.into_iter().map(Into::into).collect(),
+    };
+    loop {
+        let deadline = Instant::now() + REQUEST_TIMEOUT;
+        // What was said before may stand in the log and not be applied yet.
+        if backend.read_barrier(deadline).await.is_ok() {
+            if backend.reader().members().contains(&attributes) {
+                return;
+            }
+            let command = Command::Publish(attributes.clone()).encode();
+            match backend.propose(command, deadline).await {
+                Ok(_) | Err(RequestError::Stopped) => return,
+                Err(error) => log::debug!("could not publish the client URLs yet: {error}"),
+            }
+        }
+        sleep(PUBLISH_AGAIN).await;
+    }
+}
+
+/// Who this member is. The others' client URLs are what they publish.
 fn identity(config: &ServeConfig) -> Identity {
     let cluster = &config.initial_cluster;
     let own = cluster.member(&config.name).expect("checked when the configuration was read");

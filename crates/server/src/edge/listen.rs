@@ -1,6 +1,7 @@
 //! Accepting connections and telling HTTP/1.1 from HTTP/2.
 
 use super::handle;
+use super::wire::Wire;
 use crate::backend::Backend;
 use crate::service::Services;
 use hyper::server::conn::{http1, http2};
@@ -110,11 +111,13 @@ async fn serve_connection<B: Backend>(
     let Ok(Some(is_http2)) = timeout(limits.first_word, first_word(&stream)).await else { return };
     let operator_only = limits.operator_only;
     let service = service_fn(move |request| handle(services.clone(), operator_only, request));
-    let io = TokioIo::new(stream);
+    let wire = Wire::new(stream);
+    let io = TokioIo::new(wire.clone());
     // How a connection ends is the client's affair: errors are not reported.
     if is_http2 {
         let connection = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
+            .auto_date_header(false)
             .max_concurrent_streams(limits.streams_max)
             .max_header_list_size(limits.header_bytes_max)
             .initial_stream_window_size(1 << 20)
@@ -123,24 +126,30 @@ async fn serve_connection<B: Backend>(
             .keep_alive_interval(limits.ping_interval)
             .keep_alive_timeout(limits.ping_timeout)
             .serve_connection(io, service);
-        let mut connection = pin!(connection);
-        tokio::select! {
-            _ = connection.as_mut() => return,
-            _ = stop.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
-        }
-        let _ = connection.await;
+        let connection = async {
+            let mut connection = pin!(connection);
+            tokio::select! {
+                _ = connection.as_mut() => return,
+                _ = stop.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
+            }
+            let _ = connection.await;
+        };
+        let _ = wire.drive(connection).await;
     } else {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(limits.first_word)
             .max_buf_size((limits.header_bytes_max as usize).max(8 << 10))
             .serve_connection(io, service);
-        let mut connection = pin!(connection);
-        tokio::select! {
-            _ = connection.as_mut() => return,
-            _ = stop.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
-        }
-        let _ = connection.await;
+        let connection = async {
+            let mut connection = pin!(connection);
+            tokio::select! {
+                _ = connection.as_mut() => return,
+                _ = stop.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
+            }
+            let _ = connection.await;
+        };
+        let _ = wire.drive(connection).await;
     }
 }
 

@@ -7,6 +7,7 @@
 mod body;
 mod listen;
 mod operator;
+mod wire;
 
 pub use listen::{ConnectionLimits, serve_connections};
 
