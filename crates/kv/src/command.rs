@@ -258,6 +258,40 @@ pub enum Command {
     Txn(TxnRequest),
     /// Forgets history.
     Compact(CompactionRequest),
+    /// Says where a member serves clients. No revision comes of it.
+    Publish(MemberAttributes),
+}
+
+/// What a member tells the others about itself, as etcd's members do when they
+/// have started.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct MemberAttributes {
+    /// The member.
+    pub id: u64,
+    /// Its name.
+    pub name: Bytes,
+    /// Where it tells clients to connect.
+    pub client_urls: Vec<Bytes>,
+}
+
+impl MemberAttributes {
+    pub(crate) fn encode(&self, out: &mut Encoder) {
+        out.i64(self.id.cast_signed());
+        out.bytes(&self.name);
+        out.count(self.client_urls.len());
+        for url in &self.client_urls {
+            out.bytes(url);
+        }
+    }
+
+    pub(crate) fn decode(input: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        // Copies: what stays in the state must not keep its buffer alive.
+        let owned = |bytes: Bytes| Bytes::copy_from_slice(&bytes);
+        let id = input.i64()?.cast_unsigned();
+        let name = owned(input.bytes()?);
+        let client_urls = input.list(|input| input.bytes().map(owned))?;
+        Ok(Self { id, name, client_urls })
+    }
 }
 
 /// The newest format of encoded commands.
@@ -269,6 +303,7 @@ const PUT: u8 = 1;
 const DELETE_RANGE: u8 = 2;
 const TXN: u8 = 3;
 const COMPACT: u8 = 4;
+const PUBLISH: u8 = 32;
 /// Only inside of transactions.
 const RANGE: u8 = 5;
 
@@ -293,6 +328,10 @@ impl Command {
                 out.flags([compact.physical, false, false, false, false, false, false, false]);
                 out.i64(compact.revision);
             }
+            Self::Publish(attributes) => {
+                out.u8(PUBLISH);
+                attributes.encode(&mut out);
+            }
         }
         out.finish()
     }
@@ -310,6 +349,7 @@ impl Command {
                 let [physical, ..] = input.flags(0b1)?;
                 Self::Compact(CompactionRequest { revision: input.i64()?, physical })
             }
+            PUBLISH => Self::Publish(MemberAttributes::decode(&mut input)?),
             _ => return Err(input.unknown("kind of command")),
         };
         input.end()?;
@@ -322,6 +362,7 @@ impl Command {
             Self::DeleteRange(delete) => delete.key.len() + delete.range_end.len() + 16,
             Self::Txn(txn) => txn_size_hint(txn),
             Self::Compact(_) => 16,
+            Self::Publish(_) => 128,
         }
     }
 }

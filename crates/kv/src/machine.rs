@@ -129,6 +129,10 @@ fn apply(state: &mut State, command: &Bytes) -> Reply {
         }
         Command::Txn(txn) => state.apply_txn(&txn).map(Response::Txn),
         Command::Compact(compact) => state.compact(compact.revision).map(Response::Compact),
+        Command::Publish(attributes) => {
+            state.members.insert(attributes.id, attributes);
+            Ok(Response::Published)
+        }
     })
 }
 

@@ -1,6 +1,6 @@
 //! [`Reader`]: the state, read from any thread beside the applies.
 
-use crate::command::{KeyValue, RangeRequest, TxnRequest};
+use crate::command::{KeyValue, MemberAttributes, RangeRequest, TxnRequest};
 use crate::machine::{RevisionHook, Shared};
 use crate::range::Scan;
 use crate::reply::{RangeResponse, ReadError, TxnResponse};
@@ -51,6 +51,11 @@ impl fmt::Debug for Reader {
 impl Reader {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         Self { shared }
+    }
+
+    /// What members said about themselves, by their ids.
+    pub fn members(&self) -> Vec<MemberAttributes> {
+        self.shared.state.read().members.values().cloned().collect()
     }
 
     /// Answers a range. One that looks at many keys lets applies go on between

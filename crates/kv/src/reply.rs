@@ -84,6 +84,8 @@ pub enum Response {
     Txn(TxnResponse),
     /// To [`crate::Command::Compact`].
     Compact(CompactionResponse),
+    /// To [`crate::Command::Publish`].
+    Published,
 }
 
 /// Why a command changed nothing. The same on every member.
@@ -158,6 +160,7 @@ const PUT: u8 = 1;
 const DELETE_RANGE: u8 = 2;
 const TXN: u8 = 3;
 const COMPACT: u8 = 4;
+const PUBLISHED: u8 = 32;
 /// Only inside of transactions.
 const RANGE: u8 = 5;
 const ERROR: u8 = 255;
@@ -175,6 +178,7 @@ impl Reply {
                 out.u8(COMPACT);
                 out.i64(compact.revision);
             }
+            Ok(Response::Published) => out.u8(PUBLISHED),
             Err(error) => {
                 out.u8(ERROR);
                 out.u8(match error {
@@ -198,6 +202,7 @@ impl Reply {
             DELETE_RANGE => Ok(Response::DeleteRange(decode_delete_range(&mut input)?)),
             TXN => Ok(Response::Txn(decode_txn(&mut input, 1)?)),
             COMPACT => Ok(Response::Compact(CompactionResponse { revision: input.i64()? })),
+            PUBLISHED => Ok(Response::Published),
             ERROR => Err(match input.u8()? {
                 1 => ApplyError::Compacted,
                 2 => ApplyError::FutureRev,

@@ -9,7 +9,8 @@
 //! payload
 //! ```
 //!
-//! in this order: one *meta* (revision and compacted revision); *settled*
+//! in this order: one *meta* (revision, compacted revision, and what members said
+//! about themselves); *settled*
 //! blocks with, in the order of keys, what the compacted revision sees of the
 //! revisions before it; *log* blocks with everything from the compacted
 //! revision on, in the order of revisions, for watchers need their events; one
@@ -19,11 +20,13 @@
 //! To freeze a state is to pin its compacted revision: its history then stays,
 //! and is read in steps under the read lock while applies go on.
 
-use crate::encoding::{get_varint, put_varint, unzigzag, zigzag};
+use crate::command::MemberAttributes;
+use crate::encoding::{Decoder, Encoder, get_varint, put_varint, unzigzag, zigzag};
 use crate::machine::{Pin, Shared};
 use crate::store::State;
 use crate::store::arena::{Cursor, Kind, Record};
 use crate::store::index::End;
+use bytes::Bytes;
 use driftless_machine::{RestoreError, Snapshot};
 use std::io::{self, Read};
 use std::ops::ControlFlow;
@@ -50,6 +53,7 @@ pub(crate) struct FrozenState {
     pin: Pin,
     revision: i64,
     compact_revision: i64,
+    members: Vec<MemberAttributes>,
     next: Next,
     /// Records of the block being filled.
     block: Vec<u8>,
@@ -72,15 +76,17 @@ enum Next {
 
 impl FrozenState {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        let (pin, revision, compact_revision) = {
-            let state = shared.state.read();
-            (shared.pin(&state, state.compact_revision), state.revision, state.compact_revision)
-        };
+        let state = shared.state.read();
+        let pin = shared.pin(&state, state.compact_revision);
+        let (revision, compact_revision) = (state.revision, state.compact_revision);
+        let members = state.members.values().cloned().collect();
+        drop(state);
         Self {
             shared,
             pin,
             revision,
             compact_revision,
+            members,
             next: Next::Meta,
             block: Vec::new(),
             blocks: 0,
@@ -98,6 +104,12 @@ impl FrozenState {
                 self.ready.extend_from_slice(&VERSION.to_le_bytes());
                 put_varint(&mut self.block, zigzag(self.revision));
                 put_varint(&mut self.block, zigzag(self.compact_revision));
+                let mut members = Encoder::with_capacity(64);
+                members.count(self.members.len());
+                for attributes in &self.members {
+                    attributes.encode(&mut members);
+                }
+                self.block.extend_from_slice(&members.finish());
                 self.close_block(META);
                 // Nothing was written before revision 2.
                 if self.compact_revision > 2 { Next::Settled(Vec::new()) } else { Next::SeekLog }
@@ -347,15 +359,19 @@ impl Loading {
         let (Some(revision), Some(compact_revision)) = (revision, compact_revision) else {
             return Err("its revision cannot be read");
         };
-        if at != meta.len()
-            || !(1..=REVISION_MAX).contains(&revision)
-            || !(-1..=revision).contains(&compact_revision)
-        {
+        let rest = Bytes::copy_from_slice(&meta[at..]);
+        let mut rest = Decoder::new(&rest);
+        let members = rest
+            .list(MemberAttributes::decode)
+            .and_then(|members| rest.end().map(|()| members))
+            .map_err(|_| "its members cannot be read")?;
+        if !(1..=REVISION_MAX).contains(&revision) || !(-1..=revision).contains(&compact_revision) {
             return Err("its revisions are impossible");
         }
         let mut state = State::new(segment_bytes);
         state.revision = revision;
         state.compact_revision = compact_revision;
+        state.members = members.into_iter().map(|member| (member.id, member)).collect();
         Ok(Self { state, records: 0, last: (1, 0) })
     }
 

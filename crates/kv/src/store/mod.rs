@@ -7,10 +7,11 @@
 pub(crate) mod arena;
 pub(crate) mod index;
 
-use crate::command::KeyValue;
+use crate::command::{KeyValue, MemberAttributes};
 use arena::{Kind, Location, Record};
 use bytes::Bytes;
 use index::{End, Entry, Index, Versioned, Versions};
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 /// Which state a read sees.
@@ -33,6 +34,8 @@ pub(crate) struct State {
     pub(crate) live_keys: usize,
     /// How many records were written so far, by this process.
     pub(crate) written: u64,
+    /// What members said about themselves, by their ids.
+    pub(crate) members: BTreeMap<u64, MemberAttributes>,
     /// How far garbage has been swept.
     pub(crate) sweep: crate::compact::Sweep,
 }
@@ -54,6 +57,7 @@ impl State {
             compact_revision: -1,
             live_keys: 0,
             written: 0,
+            members: BTreeMap::new(),
             sweep: crate::compact::Sweep::default(),
         }
     }
