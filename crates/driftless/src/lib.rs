@@ -54,7 +54,7 @@ mod storage;
 pub use builder::{Builder, ClusterId, Running};
 pub use bytes::Bytes;
 pub use disk::{RealDisk, RealFile};
-pub use driftless_node::log::Options as LogOptions;
+pub use driftless_node::log::{OpenError, Options as LogOptions};
 pub use driftless_node::raft::{NodeId, Position, Role};
 pub use driftless_node::{NodeOptions, RequestError, Status, StopReason, machine, raft};
 pub use error::{NodeFailure, StartError};

@@ -7,7 +7,8 @@ use crate::metrics::Metrics;
 use crate::pb;
 use crate::service::{ETCD_VERSION, Identity, Limits, Services};
 use driftless::{
-    Builder, ClusterId, NodeFailure, NodeId, NodeOptions, RequestError, Running, StartError, Status,
+    Builder, ClusterId, NodeFailure, NodeId, NodeOptions, OpenError, RequestError, Running,
+    StartError, Status,
 };
 use driftless_kv::{Command, MemberAttributes, Store};
 use std::fmt;
@@ -69,7 +70,7 @@ impl fmt::Display for ServeError {
                 ),
                 _ => write!(f, "--{option}: cannot listen on {url}: {error}"),
             },
-            Self::Start(error) => error.fmt(f),
+            Self::Start(error) => start_error(error, f),
             Self::Node(failure) => failure.fmt(f),
             Self::System(error) => write!(f, "the system refuses what a member needs: {error}"),
         }
@@ -77,6 +78,40 @@ impl fmt::Display for ServeError {
 }
 
 impl std::error::Error for ServeError {}
+
+/// Names the option that is the remedy, where there is one.
+fn start_error(error: &StartError, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match error {
+        StartError::Data { directory, error: OpenError::AnotherCluster { expected, found } } => {
+            write!(
+                f,
+                "the data directory {} belongs to another cluster: to {found:x}, and this member \
+                 is of {expected:x}, as follows from --initial-cluster and \
+                 --initial-cluster-token. Give it the same as when the directory was made, or \
+                 another --data-dir",
+                directory.display()
+            )
+        }
+        StartError::Data { directory, error: OpenError::AnotherMember { expected, found } } => {
+            let (expected, found) = (expected.0, found.0);
+            write!(
+                f,
+                "the data directory {} belongs to another member of this cluster: to {found:x}, \
+                 and this is {expected:x}, as follows from --name and its URL in \
+                 --initial-cluster. Start this member with its own --data-dir, or that one under \
+                 its own --name",
+                directory.display()
+            )
+        }
+        StartError::Data { directory, error: OpenError::Locked } => write!(
+            f,
+            "the data directory {} is in use by another process, perhaps this same member: stop \
+             that one, or choose another --data-dir",
+            directory.display()
+        ),
+        error => write!(f, "{error}"),
+    }
+}
 
 /// Runs a member on a runtime of its own until it is asked to stop: by SIGTERM,
 /// by SIGINT, or by `stopped`.

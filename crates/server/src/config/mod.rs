@@ -134,6 +134,22 @@ pub enum ConfigError {
         /// Why.
         why: String,
     },
+    /// A key of a configuration file that is no option.
+    UnknownKey {
+        /// The file.
+        path: String,
+        /// The key.
+        key: String,
+        /// What may have been meant.
+        nearest: Option<&'static str>,
+    },
+    /// What a configuration file says is refused.
+    InFile {
+        /// The file.
+        path: String,
+        /// Why.
+        error: Box<ConfigError>,
+    },
 }
 
 impl fmt::Display for ConfigError {
@@ -163,6 +179,16 @@ impl fmt::Display for ConfigError {
             Self::BadFile { path, why } => {
                 write!(f, "the configuration file {path} cannot be used: {why}")
             }
+            Self::UnknownKey { path, key, nearest } => {
+                write!(f, "the configuration file {path}: there is no option `{key}`; ")?;
+                match nearest {
+                    Some(nearest) => write!(f, "did you mean `{nearest}`?"),
+                    None => f.write_str(
+                        "they are those that `serve --help` lists, without the dashes in front",
+                    ),
+                }
+            }
+            Self::InFile { path, error } => write!(f, "the configuration file {path}: {error}"),
         }
     }
 }
@@ -186,22 +212,27 @@ impl Invocation {
         let mut warnings = Vec::new();
         let from_flags = !given.is_empty();
         flags::add_environment(&mut given, environment);
-        if let Some(path) = given.get("config-file").cloned() {
+        let file = given.get("config-file").cloned();
+        if let Some(path) = &file {
             if from_flags && given.len() > 1 {
                 warnings.push(format!(
                     "options beside --config-file are not looked at: {path} counts alone"
                 ));
             }
-            let text = std::fs::read_to_string(&path).map_err(|error| ConfigError::BadFile {
+            let text = std::fs::read_to_string(path).map_err(|error| ConfigError::BadFile {
                 path: path.clone(),
                 why: error.to_string(),
             })?;
-            given = file::parse(&path, &text)?;
+            given = file::parse(path, &text)?;
         }
         if let Some(value) = until_stdin_closes {
             given.insert("until-stdin-closes", value);
         }
-        ServeConfig::from_given(&given, warnings).map(|config| Self::Serve(Box::new(config)))
+        match (ServeConfig::from_given(&given, warnings), file) {
+            (Ok(config), _) => Ok(Self::Serve(Box::new(config))),
+            (Err(error), Some(path)) => Err(ConfigError::InFile { path, error: Box::new(error) }),
+            (Err(error), None) => Err(error),
+        }
     }
 }
 

@@ -78,13 +78,18 @@ fn a_configuration_file_counts_alone() {
     for (text, expected) in [
         ("name: [", "cannot be used"),
         ("- name", "it must be a map"),
-        ("nmae: x", "did you mean --name?"),
+        ("nmae: x", "there is no option `nmae`; did you mean `name`?"),
+        ("zzzzzzzz: x", "those that `serve --help` lists"),
+        ("client-transport-security: {cert-fle: c}", "`cert-fle`; did you mean `cert-file`?"),
+        ("client-transport-security: x", "client-transport-security must be a map"),
+        ("election-timeout: soon", "--election-timeout cannot be `soon`"),
         ("client-transport-security: {cert-file: c}", "--cert-file cannot be heeded"),
         ("peer-transport-security: {client-cert-auth: true}", "--peer-client-cert-auth"),
     ] {
         std::fs::write(file.path(), text).unwrap();
         let message = message(&["--config-file", path]);
         assert!(message.contains(expected), "{text}: {message}");
+        assert!(message.contains(path), "{text}: {message}");
     }
     assert!(message(&["--config-file", "/no/such/file"]).contains("/no/such/file"));
 }
