@@ -1,6 +1,7 @@
 //! Counters: written with relaxed atomics by the node's threads, read as plain
 //! data by whoever asks.
 
+use driftless_node::SnapshotDone;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -46,6 +47,12 @@ pub struct Metrics {
     pub snapshots_saved: u64,
     /// Snapshots loaded into the machine.
     pub snapshots_loaded: u64,
+    /// Pieces of snapshots sent to peers.
+    pub snapshot_chunks_sent: u64,
+    /// Pieces of snapshots received from peers.
+    pub snapshot_chunks_received: u64,
+    /// Snapshots received from peers, whole and durable.
+    pub snapshots_received: u64,
 }
 
 /// Counts of values by power of two.
@@ -115,12 +122,29 @@ pub(crate) struct Counters {
     pub(crate) links_opened: AtomicU64,
     pub(crate) snapshots_saved: AtomicU64,
     pub(crate) snapshots_loaded: AtomicU64,
+    pub(crate) snapshot_chunks_sent: AtomicU64,
+    pub(crate) snapshot_chunks_received: AtomicU64,
+    pub(crate) snapshots_received: AtomicU64,
 }
 
 impl Counters {
     /// Counts one sync.
     pub(crate) fn synced(&self, took: Duration) {
         self.fsync_us.add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+    }
+
+    /// Counts a piece of work on snapshots.
+    pub(crate) fn snapshot_done(&self, done: &SnapshotDone) {
+        match done {
+            SnapshotDone::Saved { result: Ok(_) } => add(&self.snapshots_saved, 1),
+            SnapshotDone::Loaded { .. } => add(&self.snapshots_loaded, 1),
+            SnapshotDone::Chunk { result: Ok(_), .. } => add(&self.snapshot_chunks_sent, 1),
+            SnapshotDone::Written { done, .. } => {
+                add(&self.snapshot_chunks_received, 1);
+                add(&self.snapshots_received, u64::from(*done));
+            }
+            _ => {}
+        }
     }
 
     /// Everything as plain data.
@@ -146,6 +170,9 @@ impl Counters {
             links_opened: self.links_opened.load(Relaxed),
             snapshots_saved: self.snapshots_saved.load(Relaxed),
             snapshots_loaded: self.snapshots_loaded.load(Relaxed),
+            snapshot_chunks_sent: self.snapshot_chunks_sent.load(Relaxed),
+            snapshot_chunks_received: self.snapshot_chunks_received.load(Relaxed),
+            snapshots_received: self.snapshots_received.load(Relaxed),
         }
     }
 }

@@ -177,12 +177,11 @@ impl<H: Host, M: StateMachine> Shard<H, M> {
                     Event::Closed { link } => {
                         self.links.remove(link);
                     }
-                    Event::Snapshot(SnapshotDone::Loaded { .. }) => {
-                        self.machine = self.snapshots.take_machine();
-                        add(&self.counters.snapshots_loaded, 1);
-                    }
-                    Event::Snapshot(SnapshotDone::Saved { result: Ok(_) }) => {
-                        add(&self.counters.snapshots_saved, 1);
+                    Event::Snapshot(done) => {
+                        if matches!(done, SnapshotDone::Loaded { .. }) {
+                            self.machine = self.snapshots.take_machine();
+                        }
+                        self.counters.snapshot_done(done);
                     }
                     _ => {}
                 }

@@ -185,6 +185,10 @@ impl Node {
         let retained = self.options.retained_entries;
         let base = self.raft.trail().base();
         let keep_from = Index(meta.last.index.0.saturating_sub(retained)).max(base.index);
+        // Never from before the last snapshot: entries may be large, and what lies
+        // between two snapshots is bounded in bytes.
+        let before = self.snapshots.newest.as_ref().map_or(Index(0), |newest| newest.last.index);
+        let keep_from = keep_from.max(before);
         let through = self.raft.trail().position_at(keep_from).unwrap_or(base);
         actions.push(Action::Report(Report::SnapshotSaved { last: meta.last }));
         self.snapshots.newest = Some(meta.clone());

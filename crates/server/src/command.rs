@@ -24,7 +24,9 @@ Member:
   --listen-metrics-urls URL,...         more places for /health and /metrics
   --heartbeat-interval MS               [100]
   --election-timeout MS                 [1000]
-  --snapshot-count ENTRIES              a snapshot every so many entries
+  --snapshot-count ENTRIES              a snapshot after so many entries, or after 256 MiB of
+                                        them if that comes first [1000000]
+  --snapshot-catchup-entries ENTRIES    kept behind a snapshot for members that lag [10000]
   --quota-backend-bytes BYTES           how far the store may grow [2147483648]; -1: no bound
 
 Cluster:

@@ -243,7 +243,26 @@ fn raft<B: Backend>(text: &mut Text, services: &Services<B>) {
         ("driftless_peer_writes_total", "System calls that wrote frames.", node.writes_out),
         ("driftless_peer_links_total", "Links to or from peers that came up.", node.links_opened),
         ("driftless_snapshots_saved_total", "Snapshots written.", node.snapshots_saved),
-        ("driftless_snapshots_loaded_total", "Snapshots loaded.", node.snapshots_loaded),
+        (
+            "driftless_snapshots_loaded_total",
+            "Snapshots loaded, at start or from a peer.",
+            node.snapshots_loaded,
+        ),
+        (
+            "driftless_snapshots_received_total",
+            "Snapshots received from peers, whole.",
+            node.snapshots_received,
+        ),
+        (
+            "driftless_snapshot_chunks_received_total",
+            "Pieces of snapshots received from peers.",
+            node.snapshot_chunks_received,
+        ),
+        (
+            "driftless_snapshot_chunks_sent_total",
+            "Pieces of snapshots sent to peers.",
+            node.snapshot_chunks_sent,
+        ),
     ] {
         text.counter(name, help, value);
     }

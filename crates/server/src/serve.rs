@@ -291,6 +291,9 @@ fn start_node(config: &ServeConfig, identity: &Identity) -> Result<Running<Store
     if let Some(count) = config.snapshot_count {
         options.snapshot_every_entries = count;
     }
+    if let Some(entries) = config.snapshot_catchup_entries {
+        options.retained_entries = entries;
+    }
     let mut builder =
         Builder::new(node_id, ClusterId(identity.cluster_id), &config.data_dir, Store::new());
     for member in &config.initial_cluster.members {

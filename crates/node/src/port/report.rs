@@ -99,7 +99,8 @@ pub enum Report {
         /// Up to where.
         last: Position,
     },
-    /// A leader's snapshot replaced this member's state.
+    /// The machine holds a snapshot's state: this member's own at its start, or a
+    /// leader's that took the place of what it had.
     SnapshotInstalled {
         /// Up to where.
         last: Position,
@@ -174,7 +175,7 @@ impl fmt::Display for Report {
                 }
             }
             Self::SnapshotSaved { last } => write!(f, "took a snapshot up to {last}"),
-            Self::SnapshotInstalled { last } => write!(f, "installed a snapshot up to {last}"),
+            Self::SnapshotInstalled { last } => write!(f, "loaded the snapshot up to {last}"),
             Self::SnapshotFailed(why) => write!(f, "a snapshot failed: {why}"),
         }
     }

@@ -46,6 +46,9 @@ pub struct ServeConfig {
     pub quota_backend_bytes: Option<u64>,
     /// A snapshot is written after so many entries; `None` leaves it to the node.
     pub snapshot_count: Option<u64>,
+    /// So many entries behind a snapshot are kept for members that lag a
+    /// little; `None` leaves it to the node.
+    pub snapshot_catchup_entries: Option<u64>,
     /// The largest request, in bytes.
     pub max_request_bytes: usize,
     /// The most operations at a level of a transaction.
@@ -326,13 +329,13 @@ impl ServeConfig {
                 0 => Some(2 << 30),
                 quota => u64::try_from(quota).ok(),
             };
-        let snapshot_count = match text("snapshot-count") {
-            None => None,
-            Some(_) => match number::<u64>(given, "snapshot-count", 0, "a number of entries")? {
-                0 => None,
-                count => Some(count),
-            },
+        // As in etcd, 0 means that it is not said.
+        let entries = |name| {
+            let count = number::<u64>(given, name, 0, "a number of entries")?;
+            Ok((count > 0).then_some(count))
         };
+        let snapshot_count = entries("snapshot-count")?;
+        let snapshot_catchup_entries = entries("snapshot-catchup-entries")?;
         let log_level = match text("log-level").unwrap_or("info") {
             "debug" => LevelFilter::Debug,
             "info" => LevelFilter::Info,
@@ -373,6 +376,7 @@ impl ServeConfig {
             election_timeout,
             quota_backend_bytes,
             snapshot_count,
+            snapshot_catchup_entries,
             max_request_bytes,
             max_txn_ops: number(given, "max-txn-ops", crate::convert::TXN_OPS_MAX, "a number")?,
             // etcd's default is four milliards; a bound that bounds is better.
