@@ -8,6 +8,7 @@ mod client;
 mod failure;
 mod output;
 mod process;
+mod scrape;
 mod sim_command;
 mod sim_workload;
 mod torture;

@@ -14,4 +14,5 @@ fn nothing_acknowledged_is_lost_when_members_are_killed_and_paused() {
     println!("{told}{wrong}");
     assert!(output.status.success(), "{wrong}");
     assert!(told.contains("torture passed: 50 rounds"), "{told}");
+    assert!(told.contains("5 times one was away until it needed a snapshot"), "{told}");
 }

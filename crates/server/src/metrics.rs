@@ -225,6 +225,11 @@ fn raft<B: Backend>(text: &mut Text, services: &Services<B>) {
         status.durable_index.0,
     );
     text.gauge(
+        "driftless_snapshot_index",
+        "The last entry that the newest snapshot covers.",
+        status.snapshot.map_or(0, |last| last.index.0),
+    );
+    text.gauge(
         "driftless_low_space",
         "Whether the disk is nearly full and writes are refused.",
         u8::from(status.low_space),

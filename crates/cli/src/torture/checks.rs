@@ -63,7 +63,8 @@ async fn check_history(history: RegisterHistory) -> Result<(), Failure> {
     checked.await.map_err(|error| Failure::new(format!("the checker failed: {error}")))?
 }
 
-fn expired(deadline: Instant, what: &str) -> Result<(), Failure> {
+/// Fails if it is too late; `what` says what has not come about.
+pub(crate) fn expired(deadline: Instant, what: &str) -> Result<(), Failure> {
     if Instant::now() < deadline {
         return Ok(());
     }

@@ -28,7 +28,9 @@ use tokio::time::{Instant, sleep};
 #[command(after_help = "\
 In each round some members, the leader above all, are killed (SIGKILL) or paused
 (SIGSTOP) for a while and then brought back, while clients write, read, swap,
-compare-and-set and delete. In the end:
+compare-and-set and delete. In every tenth round one is away until the others have
+compacted their logs beyond what it holds, so that it must be sent a snapshot. In
+the end:
   - every write that was acknowledged is there, once, at the revision it was told;
   - what the clients saw is linearizable; answers that never came count as unknown;
   - a watcher that was there all the time was told all of it, in order, once;
@@ -60,6 +62,11 @@ pub(crate) struct TortureArguments {
     /// How long a member waits for a leader before it stands for election
     #[arg(long, value_name = "MS", default_value_t = 500)]
     election_timeout: u64,
+    /// A member takes a snapshot after so many entries: few, so that logs are
+    /// compacted and members that were away are sent snapshots; 0 leaves it to
+    /// `serve`
+    #[arg(long, value_name = "ENTRIES", default_value_t = 1000)]
+    snapshot_count: u64,
     /// A flag for `serve`, more than once if need be
     #[arg(long, value_name = "FLAG", allow_hyphen_values = true)]
     serve_flag: Vec<String>,
@@ -68,6 +75,12 @@ pub(crate) struct TortureArguments {
 /// How many rounds share one set of keys. Each set is checked when clients have
 /// moved on to the next, so that a long run needs no more memory than a short one.
 const ROUNDS_PER_EPOCH: u32 = 5;
+
+/// In every so many rounds a member is away until it needs a snapshot.
+const ROUNDS_PER_ABSENCE: u32 = 10;
+
+/// Entries that members keep behind a snapshot.
+const CATCHUP_ENTRIES: u64 = 100;
 
 /// How long a cluster with all members in place may take to serve again.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -92,9 +105,10 @@ pub(crate) fn run(arguments: &TortureArguments) -> Result<(), Failure> {
         token: format!("torture-{seed}"),
         heartbeat: Duration::from_millis((arguments.election_timeout / 10).max(1)),
         election_timeout: Duration::from_millis(arguments.election_timeout),
-        more: arguments.serve_flag.clone(),
+        more: Vec::new(),
         directory: directory.clone(),
     };
+    let launcher = Launcher { more: serve_flags(arguments), ..launcher };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -111,6 +125,17 @@ pub(crate) fn run(arguments: &TortureArguments) -> Result<(), Failure> {
         ))),
         Err(failure) => Err(failure),
     }
+}
+
+fn serve_flags(arguments: &TortureArguments) -> Vec<String> {
+    let mut flags = Vec::new();
+    if arguments.snapshot_count > 0 {
+        flags.push(format!("--snapshot-count={}", arguments.snapshot_count));
+        flags.push(format!("--snapshot-catchup-entries={CATCHUP_ENTRIES}"));
+    }
+    // The last of two flags counts.
+    flags.extend(arguments.serve_flag.iter().cloned());
+    flags
 }
 
 async fn torture(
@@ -136,9 +161,14 @@ async fn torture(
     await_service(&scene, &mut nemesis).await?;
 
     for round in 1..=arguments.rounds {
-        let told = nemesis.strike().await?;
+        let is_absence =
+            round % ROUNDS_PER_ABSENCE == 0 && arguments.snapshot_count > 0 && arguments.nodes > 2;
+        let told = if is_absence { nemesis.absence().await? } else { nemesis.strike().await? };
         let healed = Instant::now();
         await_service(&scene, &mut nemesis).await?;
+        if is_absence {
+            nemesis.await_snapshot().await?;
+        }
         let took = healed.elapsed().as_millis();
         let rounds = arguments.rounds;
         print(&format!("round {round}/{rounds}: {told}; serving again {took} ms later\n"))?;
@@ -161,8 +191,9 @@ async fn torture(
     watcher.shutdown().await;
     let hash = checks::check_hashes(&scene).await?;
     nemesis.check_alive()?;
+    nemesis.note_snapshots().await;
     nemesis.stop_and_verify().await?;
-    nemesis.check_variety(arguments.rounds)?;
+    nemesis.check_variety(arguments.rounds, arguments.snapshot_count > 0)?;
     scene.record.borrow().check_variety()?;
 
     let (record, ledger) = (scene.record.borrow(), ledger.borrow());

@@ -1,7 +1,9 @@
 //! Who strikes, whom, and how.
 
+use super::CATCHUP_ENTRIES;
 use crate::failure::Failure;
 use crate::process::{Launcher, Process, describe_end};
+use crate::scrape::{Metrics, scrape};
 use crate::verify;
 use driftless_server::pb;
 use driftless_server::pb::client::MaintenanceClient;
@@ -16,6 +18,36 @@ enum Blow {
     Pause,
 }
 
+/// What members have counted of snapshots.
+#[derive(Clone, Copy, Debug, Default)]
+struct Snapshots {
+    taken: u64,
+    loaded: u64,
+    received: u64,
+    pieces: u64,
+}
+
+impl Snapshots {
+    fn of(metrics: &Metrics) -> Self {
+        Self {
+            taken: metrics.get("driftless_snapshots_saved_total"),
+            loaded: metrics.get("driftless_snapshots_loaded_total"),
+            received: metrics.get("driftless_snapshots_received_total"),
+            pieces: metrics.get("driftless_snapshot_chunks_received_total"),
+        }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.taken += other.taken;
+        self.loaded += other.loaded;
+        self.received += other.received;
+        self.pieces += other.pieces;
+    }
+}
+
+/// How long a member may take to say what it has counted.
+const SCRAPE_PATIENCE: Duration = Duration::from_millis(500);
+
 /// A cluster and what is done to it.
 pub(crate) struct Nemesis {
     launcher: Launcher,
@@ -25,21 +57,40 @@ pub(crate) struct Nemesis {
     pauses: u32,
     leaders: u32,
     majorities: u32,
+    absences: u32,
+    /// What each member has counted since it was started, when it was last asked.
+    counted: Vec<Snapshots>,
+    /// What members had counted when they were killed.
+    counted_before: Snapshots,
+    /// Who was away for so long that it needs a snapshot.
+    absent: Option<usize>,
 }
 
 impl Nemesis {
     /// Starts all members.
     pub(crate) fn start(launcher: Launcher, random: Random) -> Result<Self, Failure> {
         let start = |member| launcher.start(member);
-        let processes = launcher.members.iter().map(start).collect::<Result<_, _>>()?;
-        let (kills, pauses, leaders, majorities) = (0, 0, 0, 0);
-        Ok(Self { launcher, random, processes, kills, pauses, leaders, majorities })
+        let processes = launcher.members.iter().map(start).collect::<Result<Vec<_>, _>>()?;
+        Ok(Self {
+            launcher,
+            random,
+            counted: vec![Snapshots::default(); processes.len()],
+            processes,
+            kills: 0,
+            pauses: 0,
+            leaders: 0,
+            majorities: 0,
+            absences: 0,
+            counted_before: Snapshots::default(),
+            absent: None,
+        })
     }
 
     /// Strikes some members, waits a while, and brings them back. Says what was
     /// done.
     pub(crate) async fn strike(&mut self) -> Result<String, Failure> {
         self.check_alive()?;
+        self.note_snapshots().await;
         let leader = self.leader().await;
         let victims = self.choose(leader);
         let mut told = Vec::new();
@@ -47,10 +98,7 @@ impl Nemesis {
         for &victim in &victims {
             let blow = if self.random.chance(3, 5) { Blow::Kill } else { Blow::Pause };
             match blow {
-                Blow::Kill => {
-                    self.processes[victim].kill().await;
-                    self.kills += 1;
-                }
+                Blow::Kill => self.kill(victim).await,
                 Blow::Pause => {
                     self.processes[victim].signal(Signal::STOP);
                     self.pauses += 1;
@@ -77,6 +125,78 @@ impl Nemesis {
             }
         }
         Ok(format!("{} for {} ms", told.join(" and "), pause.as_millis()))
+    }
+
+    async fn kill(&mut self, victim: usize) {
+        self.processes[victim].kill().await;
+        self.kills += 1;
+        self.counted_before.add(std::mem::take(&mut self.counted[victim]));
+    }
+
+    /// Kills a member and brings it back when the logs of all others begin behind
+    /// what it can hold. Says what was done.
+    pub(crate) async fn absence(&mut self) -> Result<String, Failure> {
+        self.check_alive()?;
+        self.note_snapshots().await;
+        let victim = self.random.below(self.processes.len() as u64) as usize;
+        let began = Instant::now();
+        self.kill(victim).await;
+        let others: Vec<usize> = (0..self.processes.len()).filter(|at| *at != victim).collect();
+        let mut beyond = 0;
+        for at in &others {
+            let last = self.metrics(*at).await.map(|m| m.get("driftless_raft_last_index"));
+            beyond = beyond.max(last.unwrap_or(0) + CATCHUP_ENTRIES);
+        }
+        let deadline = began + super::PATIENCE;
+        for at in others {
+            while self.metrics(at).await.is_none_or(|m| m.get("driftless_snapshot_index") < beyond)
+            {
+                self.check_others(victim)?;
+                super::checks::expired(
+                    deadline,
+                    &format!("no snapshot beyond entry {beyond} was taken"),
+                )?;
+                sleep(Duration::from_millis(20)).await;
+            }
+        }
+        let member = &self.launcher.members[victim];
+        self.processes[victim] = self.launcher.start(member)?;
+        self.absences += 1;
+        self.absent = Some(victim);
+        Ok(format!("{} killed for {} ms", member.name, began.elapsed().as_millis()))
+    }
+
+    /// Waits until the member that was away has been sent a snapshot.
+    pub(crate) async fn await_snapshot(&mut self) -> Result<(), Failure> {
+        let Some(absent) = self.absent.take() else { return Ok(()) };
+        let deadline = Instant::now() + super::PATIENCE;
+        while self.metrics(absent).await.is_none_or(|m| Snapshots::of(&m).received == 0) {
+            self.check_alive()?;
+            let name = &self.launcher.members[absent].name;
+            super::checks::expired(deadline, &format!("{name} was sent no snapshot"))?;
+            sleep(Duration::from_millis(10)).await;
+        }
+        Ok(())
+    }
+
+    async fn metrics(&self, at: usize) -> Option<Metrics> {
+        scrape(&self.launcher.members[at].endpoint(), SCRAPE_PATIENCE).await
+    }
+
+    /// Asks all members what they have counted; what they count between this and
+    /// their death is left out.
+    pub(crate) async fn note_snapshots(&mut self) {
+        for at in 0..self.processes.len() {
+            if let Some(metrics) = self.metrics(at).await {
+                self.counted[at] = Snapshots::of(&metrics);
+            }
+        }
+    }
+
+    fn snapshots(&self) -> Snapshots {
+        let mut all = self.counted_before;
+        self.counted.iter().for_each(|counted| all.add(*counted));
+        all
     }
 
     /// Mostly the leader, alone or with others; at times all.
@@ -129,7 +249,13 @@ impl Nemesis {
 
     /// Nobody has died but by our hand.
     pub(crate) fn check_alive(&mut self) -> Result<(), Failure> {
-        for (process, member) in self.processes.iter_mut().zip(&self.launcher.members) {
+        self.check_others(usize::MAX)
+    }
+
+    /// As [`Self::check_alive`], while the member `killed` is dead.
+    fn check_others(&mut self, killed: usize) -> Result<(), Failure> {
+        let members = self.processes.iter_mut().zip(&self.launcher.members);
+        for (_, (process, member)) in members.enumerate().filter(|(at, _)| *at != killed) {
             if let Some(end) = process.has_ended()? {
                 return Err(Failure::new(format!(
                     "{} ended by itself: {}\n{}",
@@ -163,7 +289,7 @@ impl Nemesis {
     }
 
     /// A run without some kind of blow shows nothing about it.
-    pub(crate) fn check_variety(&self, rounds: u32) -> Result<(), Failure> {
+    pub(crate) fn check_variety(&self, rounds: u32, snapshots: bool) -> Result<(), Failure> {
         let Self { kills, pauses, leaders, majorities, .. } = self;
         // With so many rounds the chance that a kind never comes up is negligible.
         if rounds >= 50
@@ -171,14 +297,24 @@ impl Nemesis {
         {
             return Err(Failure::new(format!("too little happened: {}", self.summary())));
         }
+        let Snapshots { taken, received, .. } = self.snapshots();
+        let sent_none = received == 0 && self.processes.len() > 2;
+        if rounds >= 50 && snapshots && (taken == 0 || sent_none) {
+            let summary = self.summary();
+            return Err(Failure::new(format!("snapshots were not tried: {summary}")));
+        }
         Ok(())
     }
 
     pub(crate) fn summary(&self) -> String {
-        let Self { kills, pauses, leaders, majorities, .. } = self;
+        let Self { kills, pauses, leaders, majorities, absences, .. } = self;
+        let Snapshots { taken, loaded, received, pieces } = self.snapshots();
         format!(
             "{kills} times a member was killed and {pauses} times paused; {leaders} times the \
-             leader was among them, {majorities} times at least half of the members"
+             leader was among them, {majorities} times at least half of the members; {absences} \
+             times one was away until it needed a snapshot\n\
+             {taken} snapshots taken, {loaded} loaded, {received} of them received from a leader \
+             in {pieces} pieces (at least: what a member counts just before it is killed is lost)"
         )
     }
 }
