@@ -41,8 +41,8 @@ async fn handle<B: Backend>(
         return Ok(operator::handle(&services, &request).await);
     }
     let Some(method) = grpc::find_method(request.uri().path()) else {
-        let status =
-            Status::with(Code::Unimplemented, format!("unknown method {}", request.uri().path()));
+        let text = grpc::unknown_method(request.uri().path());
+        let status = Status::with(Code::Unimplemented, text);
         return Ok(refusal(&status));
     };
     if request.method() != http::Method::POST {

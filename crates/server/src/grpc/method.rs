@@ -65,6 +65,17 @@ macro_rules! methods {
     };
 }
 
+/// What is said of a path that is no method's, as `grpc-go` says it.
+pub fn unknown(path: &str) -> String {
+    match path.strip_prefix('/').and_then(|path| path.rsplit_once('/')) {
+        None => format!("malformed method name: {path:?}"),
+        Some((service, method)) if METHODS.iter().any(|known| known.service() == service) => {
+            format!("unknown method {method} for service {service}")
+        }
+        Some((service, _)) => format!("unknown service {service}"),
+    }
+}
+
 methods! {
     Range = "etcdserverpb.KV" "Range" Unary;
     Put = "etcdserverpb.KV" "Put" Unary;
@@ -132,5 +143,16 @@ mod tests {
         }
         assert_eq!(find("/etcdserverpb.KV/Get"), None);
         assert_eq!(find(""), None);
+    }
+
+    #[test]
+    fn what_is_unknown_is_said_as_etcd_says_it() {
+        for (path, text) in [
+            ("/etcdserverpb.KV/Get", "unknown method Get for service etcdserverpb.KV"),
+            ("/etcdserverpb.No/Get", "unknown service etcdserverpb.No"),
+            ("/etcdserverpb.KV", "malformed method name: \"/etcdserverpb.KV\""),
+        ] {
+            assert_eq!(unknown(path), text);
+        }
     }
 }

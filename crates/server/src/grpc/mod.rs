@@ -9,4 +9,4 @@ mod method;
 
 pub use frame::{MESSAGE_BYTES_MAX, MessageBuffer, encode, frame_parts, unframe_unary};
 pub use metadata::{CallMetadata, parse_timeout, status_headers};
-pub use method::{Kind, METHODS, Method, find as find_method};
+pub use method::{Kind, METHODS, Method, find as find_method, unknown as unknown_method};

@@ -239,7 +239,7 @@ async fn what_is_not_served_says_so() {
             "/etcdserverpb.Maintenance/Snapshot",
             "driftless does not serve etcdserverpb.Maintenance/Snapshot yet",
         ),
-        ("/no.Such/Method", "unknown method /no.Such/Method"),
+        ("/no.Such/Method", "unknown service no.Such"),
     ] {
         let mut grpc = tonic::client::Grpc::new(server.channel.clone());
         grpc.ready().await.unwrap();
