@@ -32,6 +32,15 @@ pub struct Record {
     pub entries: Vec<Entry>,
 }
 
+/// What a log has room for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Room {
+    /// Records of this many bytes, all together, have their place on disk already.
+    pub claimed_bytes: u64,
+    /// Whether the disk is nearly full: nothing new should be begun.
+    pub low_space: bool,
+}
+
 /// Whom a data directory is opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Owner {

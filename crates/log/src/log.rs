@@ -1,7 +1,7 @@
 //! The log: one owner, one chain of records over all segments, one sync for all
 //! records of a call.
 
-use crate::api::{Identity, Record, SnapshotMeta};
+use crate::api::{Identity, Record, Room, SnapshotMeta};
 use crate::disk::{Disk, DiskFile};
 use crate::error::{AppendError, is_full};
 use crate::group::{Change, Group, Place};
@@ -64,7 +64,7 @@ impl<D: Disk> Log<D> {
     /// them are durable; after `Full` and `TooLarge` none of them stands.
     ///
     /// A record whose snapshot stands at position zero adds a group with that
-    /// membership. Records without entries fit when others no longer do.
+    /// membership. Records without payloads fit when others no longer do.
     pub fn append(&mut self, records: &[Record]) -> Result<(), AppendError> {
         if records.is_empty() {
             return if self.poisoned { Err(AppendError::Poisoned) } else { Ok(()) };
@@ -89,7 +89,7 @@ impl<D: Disk> Log<D> {
         }
     }
 
-    /// Bytes of records with entries that would be taken now.
+    /// Bytes of records with payloads that would be taken now.
     pub fn room_bytes(&self) -> u64 {
         if self.poisoned {
             return 0;
@@ -105,6 +105,49 @@ impl<D: Disk> Log<D> {
     /// those under way still fit.
     pub fn low_space(&self) -> bool {
         self.room_bytes() < self.options.low_space_bytes
+    }
+
+    /// What may be handed over now, and whether to begin anything new.
+    pub fn room(&self) -> Room {
+        Room { claimed_bytes: self.claimed_bytes(), low_space: self.low_space() }
+    }
+
+    /// Records of this many bytes in all have their places on disk already: they
+    /// fit whatever becomes of the rest of the disk, and leave the reserve alone.
+    ///
+    /// That is the largest space in one piece: records go where they fit first,
+    /// so they are all written before it is used up.
+    pub fn claimed_bytes(&self) -> u64 {
+        if self.poisoned {
+            return 0;
+        }
+        let reserve = |is_last: bool| if is_last { self.options.reserve_bytes } else { 0 };
+        let here =
+            (self.active().len - self.position()).saturating_sub(reserve(self.ready.is_empty()));
+        let ready = self.ready.iter().map(|segment| segment.len - PAGE);
+        let last = self.ready.len().saturating_sub(1);
+        let ready = ready.enumerate().map(|(at, bytes)| bytes.saturating_sub(reserve(at == last)));
+        ready.fold(here, u64::max)
+    }
+
+    /// Sees to it that there are `bytes` of [`Log::claimed_bytes`], if the disk
+    /// has them; says whether there are.
+    pub fn claim(&mut self, bytes: u64) -> Result<bool, AppendError> {
+        if self.poisoned {
+            return Err(AppendError::Poisoned);
+        }
+        if self.claimed_bytes() >= bytes {
+            return Ok(true);
+        }
+        let wanted = PAGE.saturating_add(bytes).saturating_add(self.options.reserve_bytes);
+        if wanted > RECORD_BYTES_MAX as u64 {
+            return Ok(false);
+        }
+        match self.make_segment(whole_pages(wanted).max(self.options.segment_len())) {
+            Ok(()) => Ok(self.claimed_bytes() >= bytes),
+            Err(AppendError::Full { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether a write or sync has failed, so that nothing more is promised.
@@ -189,6 +232,19 @@ impl<D: Disk> Log<D> {
         }
     }
 
+    /// What a record must leave of the last segment. Votes, terms, compaction and
+    /// the empty entry of a new leader leave nothing: they are what the reserve is
+    /// for. The others keep away from half of it, so that what was claimed for
+    /// them still fits if some of those came in between.
+    fn kept_from(&self, item: Item<'_>) -> u64 {
+        match item {
+            Item::Record(record) if record.entries.iter().any(|e| !e.payload.is_empty()) => {
+                self.options.reserve_bytes / 2
+            }
+            _ => 0,
+        }
+    }
+
     fn needed(&self, items: &[Item<'_>]) -> u64 {
         let mark = if self.mark_due { MARK_BYTES as u64 } else { 0 };
         mark + items.iter().map(|item| encoded_len(&self.content(*item)) as u64).sum::<u64>()
@@ -207,10 +263,9 @@ impl<D: Disk> Log<D> {
                 return Err(AppendError::TooLarge { bytes });
             }
             let bytes = bytes as u64;
-            let has_entries = matches!(item, Item::Record(record) if !record.entries.is_empty());
             loop {
                 let is_last = ready_at == self.ready.len();
-                let reserve = if is_last && has_entries { self.options.reserve_bytes } else { 0 };
+                let reserve = if is_last { self.kept_from(*item) } else { 0 };
                 if position + bytes + reserve <= len {
                     position += bytes;
                     break;
@@ -252,14 +307,11 @@ impl<D: Disk> Log<D> {
     }
 
     fn put(&mut self, item: Item<'_>) -> io::Result<()> {
-        // The reserve of entries was kept when places were drawn up: a record
-        // moves on exactly where it did there.
+        // A record moves on exactly where it did when places were drawn up.
         let content = self.content(item);
         let bytes = encoded_len(&content) as u64;
-        let has_entries = matches!(item, Item::Record(record) if !record.entries.is_empty());
         while {
-            let is_last = self.ready.is_empty();
-            let reserve = if is_last && has_entries { self.options.reserve_bytes } else { 0 };
+            let reserve = if self.ready.is_empty() { self.kept_from(item) } else { 0 };
             self.position() + bytes + reserve > self.active().len
         } {
             // What stands in a segment is durable before the next one is begun.

@@ -13,8 +13,9 @@ pub struct Options {
     /// The length of the very first segment: short, so that a first start is
     /// quick; the next is written in full while this one fills.
     pub first_segment_bytes: u64,
-    /// Room that entries leave in the last segment for votes, terms and
-    /// compaction when no further segment can be made.
+    /// Room that is not claimed for entries in the last segment: for votes,
+    /// terms, the empty entries of new leaders and compaction, when no further
+    /// segment can be made.
     pub reserve_bytes: u64,
     /// Bytes of the disk that no new segment takes: room for a snapshot, which
     /// is what lets a full log shrink.

@@ -7,6 +7,11 @@ use crate::disk::{Disk, DiskFile};
 use driftless_raft::Position;
 use std::io;
 
+/// Blocks between syncs: 1 MiB. One sync at the end would be as good for the
+/// snapshot and bad for everybody else: the disk takes a gigabyte at once, and the
+/// log's next sync waits behind it for half a second.
+const BLOCKS_PER_SYNC: u64 = (1 << 20) / BLOCK as u64;
+
 /// A snapshot on its way to disk. Dropped unfinished it stays, to be resumed or
 /// replaced; nobody ever takes it for a snapshot.
 pub struct SnapshotWriter<D: Disk> {
@@ -81,7 +86,8 @@ impl<D: Disk> SnapshotWriter<D> {
         self.blocks * BLOCK as u64 + (self.block.len() - BLOCK_HEAD) as u64
     }
 
-    /// Adds the next bytes, however many.
+    /// Adds the next bytes, however many. After an error the writer is of no more
+    /// use; what stands on disk may be resumed, if it is still there.
     pub fn write_chunk(&mut self, mut chunk: &[u8]) -> Result<(), SnapshotError> {
         while !chunk.is_empty() {
             let room = BLOCK_HEAD + BLOCK - self.block.len();
@@ -89,16 +95,23 @@ impl<D: Disk> SnapshotWriter<D> {
             self.block.extend_from_slice(now);
             chunk = later;
             if self.block.len() == BLOCK_HEAD + BLOCK {
-                if let Err(error) = self.write_block() {
-                    // The chunk may be written again from where it stopped.
-                    self.block.truncate(BLOCK_HEAD + BLOCK - now.len());
-                    return Err(error.into());
-                }
+                self.write_block()?;
                 self.blocks += 1;
                 self.block.truncate(BLOCK_HEAD);
+                if self.blocks.is_multiple_of(BLOCKS_PER_SYNC) {
+                    self.sync()?;
+                }
             }
         }
         Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.file.sync().inspect_err(|_| {
+            // Its kernel takes the pages for clean: a transfer that went on with
+            // this file would make durable what is not on the disk.
+            let _ = self.disk.remove(&self.name.name());
+        })
     }
 
     /// Makes it durable, then gives it its name: from here on it is a snapshot.
@@ -111,12 +124,7 @@ impl<D: Disk> SnapshotWriter<D> {
         self.file.write_at(&self.header.encode_end(total), end)?;
         // A former, longer attempt may reach beyond.
         self.file.set_len(end + super::format::END_BYTES as u64)?;
-        if let Err(error) = self.file.sync() {
-            // Its kernel takes the pages for clean: a transfer that went on with
-            // this file would make durable what is not on the disk.
-            let _ = self.disk.remove(&self.name.name());
-            return Err(error.into());
-        }
+        self.sync()?;
         let whole = FileName { is_part: false, ..self.name };
         self.disk.rename(&self.name.name(), &whole.name())?;
         Ok(self.disk.sync_directory(DIRECTORY)?)

@@ -92,6 +92,45 @@ fn what_is_said_to_be_room_is_room() {
     }
 }
 
+/// The rule that keeps votes from waiting behind entries that do not fit.
+#[test]
+fn what_was_claimed_fits_whatever_becomes_of_the_disk() {
+    for (seed, claim) in (0..40u64).flat_map(|seed| [(seed, 0), (seed, 9_000), (seed, 40_000)]) {
+        let disk = MemoryDisk::new();
+        let mut log = create(&disk);
+        let before = 1 + seed % 13;
+        for index in 1..=before {
+            log.append(&[record(1, index..=index, 1_100)]).unwrap();
+        }
+        assert!(log.claim(claim).unwrap() && log.claimed_bytes() >= claim);
+        disk.limit_bytes(Some(disk.used_bytes()));
+        let claimed = log.claimed_bytes();
+        let (mut taken, mut index) = (0, before);
+        loop {
+            let length = 1 + (seed * 31 + index * 977) % 2_500;
+            // What a record costs beside its payload.
+            taken += length + 256;
+            if taken > claimed {
+                break;
+            }
+            index += 1;
+            let one = record(1, index..=index, length as usize);
+            log.append(&[one]).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+            if index % 7 == 0 {
+                log.idle().unwrap();
+            }
+        }
+        // Then elections: their votes, and the entry that a new leader begins with.
+        for term in 2..6 {
+            log.append(&[vote(term)]).unwrap();
+            index += 1;
+            let empty = record(term, index..=index, 0);
+            log.append(&[Record { hard_state: vote(term).hard_state, ..empty }]).unwrap();
+        }
+        assert!(!log.claim(1 << 20).unwrap(), "there is no such room");
+    }
+}
+
 /// As on file systems that never write in place.
 #[test]
 fn a_write_refused_for_want_of_room_leaves_nothing() {
