@@ -6,7 +6,7 @@ use crate::handle::{Handle, Shared};
 use crate::log_thread::LogWork;
 use crate::snapshot_thread::{SnapshotFiles, SnapshotOutcome};
 use bytes::Bytes;
-use driftless_node::log::{Record, SnapshotMeta};
+use driftless_node::log::{Record, Room, SnapshotMeta};
 use driftless_node::machine::{
     AppliedPosition, Batch, Durable, RestoreError, Snapshot, StateMachine,
 };
@@ -173,7 +173,7 @@ impl LogWork for SlowLog {
         }
         for job in jobs.drain(..) {
             let LogJob::Append { ticket, .. } = job else { panic!("unexpected") };
-            done.push(LogDone::Appended { ticket, low_space: false });
+            done.push(LogDone::Appended { ticket, room: Room::default() });
         }
         None
     }

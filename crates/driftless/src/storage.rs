@@ -81,8 +81,8 @@ impl RealLog {
 
     fn note_told(&mut self, done: &[LogDone]) {
         for what in done {
-            if let LogDone::Appended { low_space, .. } | LogDone::Space { low_space } = what {
-                self.low_space = *low_space;
+            if let LogDone::Appended { room, .. } | LogDone::Room(room) = what {
+                self.low_space = room.low_space;
             }
         }
     }
@@ -99,10 +99,10 @@ impl LogWork for RealLog {
         // The mark first, then a piece of the next segment; the rest of it when
         // still nothing has come.
         let more = self.log.idle().and_then(|()| self.log.prepare_spare());
-        let low_space = self.log.low_space();
-        if low_space != self.low_space {
-            self.low_space = low_space;
-            done.push(LogDone::Space { low_space });
+        let room = self.log.room();
+        if room.low_space != self.low_space {
+            self.low_space = room.low_space;
+            done.push(LogDone::Room(room));
         }
         match more {
             Ok(true) => Duration::ZERO,

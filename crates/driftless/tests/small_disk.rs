@@ -74,6 +74,19 @@ fn vote(term: u64) -> Record {
     Record { group: GROUP, hard_state, truncate_from: None, snapshot: None, entries: Vec::new() }
 }
 
+/// Somebody else's file takes what is left of the disk.
+fn take_the_rest(ballast: &Path) {
+    let mut bytes = 4 * MIB as usize;
+    let mut taken = Vec::new();
+    while bytes >= 4096 {
+        taken.resize(taken.len() + bytes, 7u8);
+        if fs::write(ballast, &taken).is_err() {
+            taken.truncate(taken.len() - bytes);
+            bytes /= 2;
+        }
+    }
+}
+
 /// Appends until the disk is full; the last index that was taken.
 fn fill(log: &mut Log<RealDisk>, term: u64, from: u64) -> u64 {
     for index in from..from + 10_000 {
@@ -103,26 +116,33 @@ fn a_full_disk_is_lived_through() {
     let groups = [(GROUP, membership.clone())];
     let mut log = Log::create(disk.clone(), &identity, &groups, options.clone()).unwrap().log;
 
-    // Once the log has taken what it may, somebody else's file takes the rest.
-    let last = fill(&mut log, 1, 1);
-    assert!(log.low_space() && last > 500, "{last}");
+    // What was claimed fits although somebody else takes all the rest at once.
     let ballast = small.mount_point.join("ballast");
-    let mut bytes = 4 * MIB as usize;
-    let mut taken = Vec::new();
-    while bytes >= 4096 {
-        taken.resize(taken.len() + bytes, 7u8);
-        if fs::write(&ballast, &taken).is_err() {
-            taken.truncate(taken.len() - bytes);
-            bytes /= 2;
-        }
+    assert!(log.claim(3 * MIB).unwrap());
+    take_the_rest(&ballast);
+    let claimed = log.claimed_bytes() / 11_000;
+    for index in 1..=claimed {
+        log.append(&[record(1, index)]).unwrap();
     }
+    assert!(claimed > 250, "{claimed}");
+    fs::remove_file(&ballast).unwrap();
+
+    // Once the log has taken what it may, somebody else's file takes the rest.
+    let last = fill(&mut log, 1, claimed + 1);
+    assert!(log.low_space() && last > 500, "{last}");
+    take_the_rest(&ballast);
     let refused = log.append(&[record(1, last + 1)]);
     assert!(matches!(refused, Err(AppendError::Full { .. })), "{refused:?}");
 
-    // Reads and elections go on, also over a restart, without a byte of room.
+    // Reads and elections go on, also over a restart, without a byte of room: votes,
+    // and the empty entry that a new leader begins with.
     for term in 2..200 {
         log.append(&[vote(term)]).unwrap();
     }
+    let mut begins = record(199, last + 1);
+    begins.entries[0].payload = Bytes::new();
+    log.append(&[begins]).unwrap();
+    let last = last + 1;
     assert_eq!(log.read(GROUP, Index(1), Index(9), u64::MAX).unwrap().len(), 9);
     drop((log, disk));
     let disk = RealDisk::open(&data).unwrap();

@@ -113,8 +113,9 @@ impl Applier {
 impl Node {
     pub(crate) fn log_done(&mut self, moment: Moment, done: LogDone, actions: &mut Vec<Action>) {
         match done {
-            LogDone::Appended { ticket, low_space } => {
-                self.low_space = low_space;
+            LogDone::Appended { ticket, room } => {
+                self.room.stored(ticket);
+                self.room_heard(moment, room, actions);
                 self.step(moment, Input::Persisted { ticket }, actions);
                 self.serve_reads(actions);
             }
@@ -125,7 +126,7 @@ impl Node {
                     self.links_changed(moment, change, actions);
                 }
             }
-            LogDone::Space { low_space } => self.low_space = low_space,
+            LogDone::Room(room) => self.room_heard(moment, room, actions),
             LogDone::Failed(error) => actions.push(Action::Stop(StopReason::LogFailed(error))),
         }
     }
@@ -152,7 +153,17 @@ impl Node {
                     {
                         self.send_read_entries(&permission, entries, actions);
                     }
-                    _ => self.inputs.push_back(Input::Unreadable { to, term }),
+                    // A leader that cannot read its own log would keep a follower
+                    // waiting for ever: let a healthy member lead.
+                    Err(ReadFailure::Damaged(position)) if trail.contains(position) => {
+                        actions.push(Action::Stop(StopReason::EntryDamaged(position)));
+                    }
+                    Err(ReadFailure::Io(why)) => {
+                        actions.push(Action::Stop(StopReason::LogFailed(why)));
+                    }
+                    Ok(_) | Err(ReadFailure::Damaged(_) | ReadFailure::Gone) => {
+                        self.inputs.push_back(Input::Unreadable { to, term });
+                    }
                 }
                 if let Some(input) = self.inputs.pop_front() {
                     self.step(moment, input, actions);
@@ -170,8 +181,11 @@ impl Node {
                     Err(ReadFailure::Damaged(position)) => {
                         actions.push(Action::Stop(StopReason::EntryDamaged(position)));
                     }
-                    Err(ReadFailure::Gone | ReadFailure::Io) => {
-                        let why = format!("entry {first} could not be read back");
+                    Err(ReadFailure::Gone) => {
+                        let why = format!("entry {first} is to be applied and is not there");
+                        actions.push(Action::Stop(StopReason::LogFailed(why)));
+                    }
+                    Err(ReadFailure::Io(why)) => {
                         actions.push(Action::Stop(StopReason::LogFailed(why)));
                     }
                 }
@@ -193,7 +207,7 @@ impl Node {
             actions.push(Action::Snapshot(SnapshotJob::Load { meta }));
             return;
         }
-        if self.snapshots.due(&self.options) {
+        if self.snapshots.due(&self.options, self.room.is_low()) {
             self.snapshots.begin_saving();
             let meta = SnapshotMeta {
                 last: self.applier.applied,

@@ -1,9 +1,10 @@
 //! What clients of this member ask, and what becomes of it: proposed here as
 //! leader, forwarded to the leader, confirmed as reads, and answered in time.
 
-use crate::envelope::Envelope;
+use crate::envelope::{ENVELOPE_BYTES, Envelope, OPEN_SESSION_BYTES};
 use crate::node::{HOUSEKEEPING_US, Node};
 use crate::port::{Action, Answer, ClientRequest, RequestError, RequestToken};
+use crate::room::entry_bytes;
 use bytes::Bytes;
 use driftless_codec::frame::ForwardRefusal;
 use driftless_codec::{EntryKind, PeerFrame};
@@ -11,16 +12,19 @@ use driftless_raft::{Input, Moment, NodeId, Role};
 use std::collections::BTreeMap;
 
 /// Commands in one forwarding frame, about.
-const FORWARD_BYTES_MAX: usize = 1 << 20;
+const FORWARD_BYTES_MAX: u64 = 1 << 20;
 
 impl Node {
     pub(crate) fn ask(&mut self, request: ClientRequest, actions: &mut Vec<Action>) {
         match request {
             ClientRequest::Propose { token, command, deadline } => {
-                let (bytes, bytes_max) = (command.len(), self.options.command_bytes_max);
+                let bytes = command.len();
+                // One that can never wait here would be told to come again for ever.
+                let may_wait = self.options.pending_bytes_max.saturating_sub(ENVELOPE_BYTES);
+                let bytes_max = self.options.command_bytes_max.min(may_wait);
                 let taken = if bytes > bytes_max {
                     Err(RequestError::TooLarge { bytes, bytes_max })
-                } else if self.low_space && self.raft.role() == Role::Leader {
+                } else if self.room.is_low() && self.raft.role() == Role::Leader {
                     Err(RequestError::DiskFull)
                 } else {
                     self.proposals.ask(token, command, deadline)
@@ -33,9 +37,10 @@ impl Node {
         }
     }
 
-    /// As leader: everything that waits becomes one proposal.
+    /// As leader: everything that waits becomes one proposal, as far as the log
+    /// has room for it now.
     pub(crate) fn propose(&mut self, moment: Moment, actions: &mut Vec<Action>) {
-        if self.low_space {
+        if self.room.is_low() {
             let answers = self.proposals.refuse_unsent(RequestError::DiskFull);
             refuse_all(answers, actions);
             self.refuse_forwarded(ForwardRefusal::DiskFull, actions);
@@ -45,15 +50,34 @@ impl Node {
             self.refuse_forwarded(ForwardRefusal::Busy, actions);
             return;
         }
+        let mut free = self.room.free();
         let mut entries: Vec<(EntryKind, Bytes)> = Vec::new();
-        if let Some(open) = self.proposals.open_session(moment.now) {
+        if free >= entry_bytes(OPEN_SESSION_BYTES)
+            && let Some(open) = self.proposals.open_session(moment.now)
+        {
+            free -= entry_bytes(open.len());
             entries.push((EntryKind::Session, open));
         }
-        let forwarded = std::mem::take(&mut self.forwarded);
+        let fits = |(_, _, payload): &&(NodeId, EntryKind, Bytes)| {
+            let bytes = entry_bytes(payload.len());
+            let fits = bytes <= free;
+            free = free.saturating_sub(bytes);
+            fits
+        };
+        let fitting = self.forwarded.iter().take_while(fits).count();
+        let waiting = self.forwarded.split_off(fitting);
+        let forwarded = std::mem::replace(&mut self.forwarded, waiting);
         entries.extend(forwarded.iter().map(|(_, kind, payload)| (*kind, payload.clone())));
-        let own = self.proposals.take(self.options.pending_bytes_max);
+        let own = self.proposals.take(free);
         let sequences: Vec<u64> = own.iter().map(|(sequence, _)| *sequence).collect();
         entries.extend(own.into_iter().map(|(_, payload)| (EntryKind::Command, payload)));
+        let unfitting = match self.forwarded.first() {
+            Some((_, _, payload)) => Some(entry_bytes(payload.len())),
+            None => self.proposals.next_bytes(),
+        };
+        if let Some(job) = unfitting.and_then(|bytes| self.room.ask_for(bytes)) {
+            actions.push(Action::Log(job));
+        }
         if entries.is_empty() {
             return;
         }
@@ -64,7 +88,7 @@ impl Node {
         if self.refused {
             self.accepting.clear();
             self.proposals.put_back(sequences.into_iter());
-            self.forwarded = forwarded;
+            self.forwarded.splice(0..0, forwarded);
             self.refuse_forwarded(ForwardRefusal::NotLeader, actions);
         }
     }
@@ -80,8 +104,8 @@ impl Node {
             let frame = PeerFrame::Forward { entries: vec![(EntryKind::Session, open)] };
             self.links.send(leader, &frame, actions);
         }
-        while self.proposals.is_waiting() {
-            let own = self.proposals.take(FORWARD_BYTES_MAX);
+        while let Some(bytes) = self.proposals.next_bytes() {
+            let own = self.proposals.take(FORWARD_BYTES_MAX.max(bytes));
             if own.is_empty() {
                 break;
             }
@@ -140,6 +164,10 @@ impl Node {
             };
             refuse_all(self.proposals.expire(moment.now), actions);
             refuse_all(self.reads.expire(moment.now, no_answer), actions);
+            if self.snapshots.again_at.is_some_and(|at| at <= moment.now) {
+                self.snapshots.again_at = None;
+                self.pump(actions);
+            }
             for (to, term) in self.snapshots.silent(moment.now) {
                 self.sending_failed(moment, to, term, "the follower fell silent".into(), actions);
             }

@@ -116,6 +116,7 @@ impl Node {
             self.cache.push(entry.clone());
         }
         let record = Record { group: self.group, hard_state, truncate_from, snapshot, entries };
+        self.room.hand_over(ticket, &record);
         actions.push(Action::Log(LogJob::Append { ticket, record }));
     }
 

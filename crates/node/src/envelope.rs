@@ -54,9 +54,12 @@ pub(crate) struct OpenSession {
     pub(crate) boot: u64,
 }
 
+/// Its length in bytes.
+pub(crate) const OPEN_SESSION_BYTES: usize = 16;
+
 impl OpenSession {
     pub(crate) fn encode(&self) -> Bytes {
-        let mut out = BytesMut::with_capacity(16);
+        let mut out = BytesMut::with_capacity(OPEN_SESSION_BYTES);
         out.put_u64_le(self.node.0);
         out.put_u64_le(self.boot);
         out.freeze()

@@ -21,6 +21,7 @@ mod peers;
 pub mod port;
 mod proposals;
 mod reads;
+mod room;
 mod sessions;
 mod snapshot_port;
 mod snapshots;

@@ -2,9 +2,10 @@
 //! simulator.
 
 use crate::port::{LogDone, LogJob, ReadFailure};
-use driftless_log::{AppendError, Disk, Log, ReadError, Record};
+use driftless_log::{AppendError, Disk, Log, ReadError, Record, Room};
 use driftless_raft::{GroupId, Ticket};
 use std::collections::VecDeque;
+use std::io;
 
 /// Records that share one write and one sync, at most.
 const RECORDS_MAX: usize = 4096;
@@ -12,43 +13,48 @@ const RECORDS_MAX: usize = 4096;
 const BYTES_MAX: usize = 8 << 20;
 
 /// Carries out what waits, in order: neighbouring appends share one write and
-/// one sync. Stops early, leaving jobs in `jobs`, only where the disk is too full
-/// for entries; call it again when there may be room, or with more jobs.
+/// one sync. What a full disk has no room for is left in `jobs`; call it again
+/// when there may be room, or with more jobs. (A node hands over no entry that
+/// the log has no room for. But a disk may refuse even what is its own already,
+/// and a peer's incarnation goes into a new file.)
 ///
-/// Answers whether it stopped early.
+/// An append that is left holds back those behind it, but not compaction, which
+/// concerns only what is durable already and may be what makes room.
+///
+/// Answers whether jobs are left.
 pub fn run_log_jobs<D: Disk>(
     log: &mut Log<D>,
     group: GroupId,
     jobs: &mut VecDeque<LogJob>,
     done: &mut Vec<LogDone>,
 ) -> bool {
-    let mut records: Vec<Record> = Vec::new();
+    let mut left: VecDeque<LogJob> = VecDeque::new();
+    let mut append_left = false;
     while let Some(job) = jobs.pop_front() {
         match job {
+            LogJob::Append { .. } if append_left => left.push_back(job),
             LogJob::Append { ticket, record } => {
-                records.clear();
-                let mut tickets = vec![ticket];
-                let mut bytes = bytes_of(&record);
-                records.push(record);
-                while records.len() < RECORDS_MAX
+                let mut batch = vec![(ticket, record)];
+                let mut bytes = bytes_of(&batch[0].1);
+                while batch.len() < RECORDS_MAX
                     && bytes < BYTES_MAX
                     && let Some(LogJob::Append { .. }) = jobs.front()
                     && let Some(LogJob::Append { ticket, record }) = jobs.pop_front()
                 {
                     bytes += bytes_of(&record);
-                    tickets.push(ticket);
-                    records.push(record);
+                    batch.push((ticket, record));
                 }
-                if !append(log, (&mut records, &tickets), jobs, done) {
-                    return true;
-                }
+                let unwritten = append(log, batch, done);
+                append_left = !unwritten.is_empty();
+                let unwritten = unwritten.into_iter();
+                left.extend(unwritten.map(|(ticket, record)| LogJob::Append { ticket, record }));
             }
             LogJob::Read { id, first, last, bytes_max } => {
                 let entries =
                     log.read(group, first, last, bytes_max).map_err(|error| match error {
                         ReadError::Compacted { .. } | ReadError::Beyond { .. } => ReadFailure::Gone,
                         ReadError::Damaged { position } => ReadFailure::Damaged(position),
-                        _ => ReadFailure::Io,
+                        error => ReadFailure::Io(error.to_string()),
                     });
                 done.push(LogDone::Read { id, entries });
             }
@@ -58,61 +64,74 @@ pub fn run_log_jobs<D: Disk>(
                     Ok(()) | Err(AppendError::Full { .. }) => done.push(LogDone::Compacted),
                     Err(error) => done.push(LogDone::Failed(error.to_string())),
                 }
-                done.push(LogDone::Space { low_space: log.low_space() });
+                done.push(LogDone::Room(log.room()));
+                if append_left {
+                    // Now there may be room for them, in front of what came later.
+                    append_left = false;
+                    while let Some(job) = left.pop_back() {
+                        jobs.push_front(job);
+                    }
+                }
             }
+            LogJob::Claim { bytes } => done.push(match log.claim(bytes) {
+                Ok(true) => LogDone::Room(log.room()),
+                Ok(false) => LogDone::Room(Room { low_space: true, ..log.room() }),
+                Err(error) => LogDone::Failed(error.to_string()),
+            }),
             LogJob::RememberPeer { peer, incarnation } => {
-                done.push(match log.remember_peer(peer, incarnation) {
-                    Ok(()) => LogDone::PeerRemembered { peer },
-                    Err(error) => LogDone::Failed(format!("the peer file: {error}")),
-                });
+                match log.remember_peer(peer, incarnation) {
+                    Ok(()) => done.push(LogDone::PeerRemembered { peer }),
+                    Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                        left.push_back(LogJob::RememberPeer { peer, incarnation });
+                    }
+                    Err(error) => done.push(LogDone::Failed(format!("the peer file: {error}"))),
+                }
             }
         }
     }
-    false
+    *jobs = left;
+    !jobs.is_empty()
 }
 
 fn bytes_of(record: &Record) -> usize {
     record.entries.iter().map(|entry| entry.payload.len()).sum()
 }
 
-/// Makes `records` durable. On a full disk puts them back and answers false.
+/// Makes records durable, together if they fit, else one by one. Gives back what
+/// there is no room for, and all behind it.
 fn append<D: Disk>(
     log: &mut Log<D>,
-    (records, tickets): (&mut Vec<Record>, &[Ticket]),
-    jobs: &mut VecDeque<LogJob>,
+    batch: Vec<(Ticket, Record)>,
     done: &mut Vec<LogDone>,
-) -> bool {
-    match log.append(records) {
+) -> Vec<(Ticket, Record)> {
+    let (tickets, mut records): (Vec<Ticket>, Vec<Record>) = batch.into_iter().unzip();
+    let Some(&last) = tickets.last() else { return Vec::new() };
+    match log.append(&records) {
         Ok(()) => {
-            let ticket = *tickets.last().expect("there is at least one record");
-            done.push(LogDone::Appended { ticket, low_space: log.low_space() });
-            true
+            done.push(LogDone::Appended { ticket: last, room: log.room() });
+            return Vec::new();
         }
-        Err(AppendError::Full { .. }) if tickets.len() > 1 => {
-            // One by one: those in front may fit, and votes among them must.
-            for (record, ticket) in records.drain(..).zip(tickets).rev() {
-                jobs.push_front(LogJob::Append { ticket: *ticket, record });
-            }
-            while let Some(LogJob::Append { ticket, record }) = jobs.pop_front() {
-                let mut one = vec![record];
-                if !append(log, (&mut one, &[ticket]), jobs, done) {
-                    return false;
-                }
-                if !matches!(jobs.front(), Some(LogJob::Append { .. })) {
-                    break;
-                }
-            }
-            true
-        }
+        Err(AppendError::Full { .. }) if records.len() > 1 => {}
         Err(AppendError::Full { .. }) => {
-            let record = records.pop().expect("there is one record");
-            jobs.push_front(LogJob::Append { ticket: tickets[0], record });
-            done.push(LogDone::Space { low_space: true });
-            false
+            done.push(LogDone::Room(Room { low_space: true, ..log.room() }));
+            return records.pop().map(|record| (last, record)).into_iter().collect();
         }
         Err(error) => {
             done.push(LogDone::Failed(error.to_string()));
-            true
+            return Vec::new();
         }
     }
+    let mut batch = tickets.into_iter().zip(records);
+    while let Some(one) = batch.next() {
+        let mut unwritten = append(log, vec![one], done);
+        if !unwritten.is_empty() {
+            unwritten.extend(batch);
+            return unwritten;
+        }
+    }
+    Vec::new()
 }
+
+#[cfg(test)]
+#[path = "log_port_tests.rs"]
+mod tests;

@@ -8,9 +8,11 @@ use crate::links::Links;
 use crate::port::{Action, ClientRequest, Event, NodeOptions, RequestError, Status};
 use crate::proposals::Proposals;
 use crate::reads::Reads;
+use crate::room::LogRoom;
 use crate::sessions::Sessions;
 use crate::snapshots::Snapshots;
 use bytes::Bytes;
+use driftless_codec::frame::ForwardRefusal;
 use driftless_codec::{Entry, EntryKind};
 use driftless_log::{Identity, Recovered};
 use driftless_machine::Durable;
@@ -36,6 +38,8 @@ pub enum StartError {
     },
     /// What was recovered contradicts itself.
     Restart(RestartError),
+    /// An entry that the log held durably does not verify any more.
+    EntryDamaged(Position),
     /// The machine's sidecar does not decode, or it is ahead of the log.
     Machine(&'static str),
 }
@@ -49,6 +53,11 @@ impl fmt::Display for StartError {
                 directory.0, options.0
             ),
             Self::Restart(error) => error.fmt(f),
+            Self::EntryDamaged(position) => write!(
+                f,
+                "entry {position} is damaged on this disk: restore this member's data directory; \
+                 others go on without it"
+            ),
             Self::Machine(what) => write!(f, "the state machine cannot be used: {what}"),
         }
     }
@@ -75,7 +84,7 @@ pub struct Node {
     pub(crate) forwarded: Vec<(NodeId, EntryKind, Bytes)>,
     pub(crate) log_reads: BTreeMap<u64, ReadPurpose>,
     pub(crate) next_log_read: u64,
-    pub(crate) low_space: bool,
+    pub(crate) room: LogRoom,
     pub(crate) housekeeping_at: Option<Time>,
     pub(crate) started: bool,
     pub(crate) stopped: bool,
@@ -105,7 +114,10 @@ impl Node {
             });
         }
         let Identity { node_id, incarnation, .. } = identity;
-        let Recovered { group, hard_state, trail, membership, snapshot, .. } = recovered;
+        let Recovered { group, hard_state, trail, membership, snapshot, damaged } = recovered;
+        if let Some(position) = damaged.first() {
+            return Err(StartError::EntryDamaged(*position));
+        }
         let snapshot = snapshot.filter(|snapshot| snapshot.last > Position::ZERO);
         let in_machine = Position::new(machine.position.term, machine.position.index);
         if in_machine.index > trail.last().index {
@@ -141,7 +153,7 @@ impl Node {
             forwarded: Vec::new(),
             log_reads: BTreeMap::new(),
             next_log_read: 0,
-            low_space: false,
+            room: LogRoom::default(),
             housekeeping_at: None,
             started: false,
             stopped: false,
@@ -199,8 +211,12 @@ impl Node {
         }
         match self.raft.leader() {
             Some(leader) if leader == self.raft.id() => self.propose(moment, actions),
-            Some(leader) => self.forward(moment, leader, actions),
-            None => {}
+            leader => {
+                self.refuse_forwarded(ForwardRefusal::NotLeader, actions);
+                if let Some(leader) = leader {
+                    self.forward(moment, leader, actions);
+                }
+            }
         }
         if let Some(id) = self.reads.next_batch(moment.now) {
             self.step(moment, Input::Read { id }, actions);
@@ -209,6 +225,7 @@ impl Node {
         let idle = self.proposals.is_idle()
             && self.reads.is_idle()
             && self.snapshots.sending.is_empty()
+            && self.snapshots.again_at.is_none()
             && self.proposals.session().is_some();
         if idle {
             self.housekeeping_at = None;
@@ -237,7 +254,7 @@ impl Node {
             durable_index: self.raft.durable_index(),
             applied_index: self.applier.applied.index,
             snapshot: self.snapshots.newest.as_ref().map(|newest| newest.last),
-            low_space: self.low_space,
+            low_space: self.room.is_low(),
         }
     }
 

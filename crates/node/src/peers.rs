@@ -88,20 +88,11 @@ impl Node {
         moment: Moment,
         from: NodeId,
         mut message: Message,
-        entries: Vec<Entry>,
+        mut entries: Vec<Entry>,
         actions: &mut Vec<Action>,
     ) {
+        self.leave_out(&mut message, &mut entries, actions);
         self.arriving = entries;
-        if self.low_space
-            && let Message::Append { runs, leader_commit, prev_log, .. } = &mut message
-            && !runs.is_empty()
-        {
-            // No room for entries. Heard as a heartbeat: the leader keeps its
-            // quorum of ears, and its entries wait until there is room again.
-            runs.clear();
-            *leader_commit = (*leader_commit).min(prev_log.index);
-            self.arriving.clear();
-        }
         self.step(moment, Input::Receive { from, message }, actions);
         self.arriving.clear();
         self.serve_reads(actions);

@@ -6,8 +6,9 @@
 //! refusal) it goes back to the queue and is sent again: its session and
 //! sequence number make that safe.
 
-use crate::envelope::{ENVELOPE_BYTES, Envelope, OpenSession, SessionId};
+use crate::envelope::{ENVELOPE_BYTES, Envelope, OPEN_SESSION_BYTES, OpenSession, SessionId};
 use crate::port::{RequestError, RequestToken};
+use crate::room;
 use crate::sessions::WINDOW_MAX;
 use bytes::Bytes;
 use driftless_raft::{NodeId, Time};
@@ -26,6 +27,12 @@ struct Pending {
     /// How often it was sent, to a leader or into our own log.
     sent: u32,
     queued: bool,
+}
+
+impl Pending {
+    fn entry_bytes(&self) -> u64 {
+        room::entry_bytes(self.command.len() + ENVELOPE_BYTES)
+    }
 }
 
 #[derive(Debug)]
@@ -129,32 +136,46 @@ impl Proposals {
         self.session
     }
 
-    /// Whether something waits to be sent.
-    pub(crate) fn is_waiting(&self) -> bool {
-        !self.queue.is_empty()
-    }
-
     pub(crate) fn is_idle(&self) -> bool {
         self.pending.is_empty()
     }
 
-    /// Takes what waits, oldest first, up to about `bytes_max`, as payloads.
-    pub(crate) fn take(&mut self, bytes_max: usize) -> Vec<(u64, Bytes)> {
+    /// Takes what waits, oldest first, as payloads: entries of `bytes_max` at most.
+    pub(crate) fn take(&mut self, bytes_max: u64) -> Vec<(u64, Bytes)> {
         let Some(session) = self.session else { return Vec::new() };
         let mut taken = Vec::new();
-        let mut bytes = 0;
-        while bytes < bytes_max {
-            let Some(sequence) = self.queue.pop_front() else { break };
+        let mut bytes_left = bytes_max;
+        while let Some(sequence) = self.queue.pop_front() {
             let lowest = self.lowest;
             let Some(pending) = self.pending_mut(sequence) else { continue };
+            let bytes = pending.entry_bytes();
+            if bytes > bytes_left {
+                self.queue.push_front(sequence);
+                break;
+            }
+            bytes_left -= bytes;
             pending.queued = false;
             pending.sent += 1;
             pending.session = Some(session);
             let command = pending.command.clone();
-            bytes += command.len() + ENVELOPE_BYTES;
             taken.push((sequence, Envelope { session, sequence, lowest, command }.encode()));
         }
         taken
+    }
+
+    /// What comes next, if something waits, takes as an entry: the opening of the
+    /// session, or else the command that [`Proposals::take`] would give first.
+    pub(crate) fn next_bytes(&mut self) -> Option<u64> {
+        if self.session.is_none() {
+            return Some(room::entry_bytes(OPEN_SESSION_BYTES));
+        }
+        while let Some(&sequence) = self.queue.front() {
+            if let Some(pending) = self.pending_mut(sequence) {
+                return Some(pending.entry_bytes());
+            }
+            self.queue.pop_front();
+        }
+        None
     }
 
     /// Puts back what [`Proposals::take`] gave and nobody saw.

@@ -7,6 +7,11 @@ use std::collections::BTreeMap;
 
 /// A transfer of which nothing is heard for this long has failed.
 const SILENCE_MAX_US: u64 = 5_000_000;
+/// A snapshot that could not be taken is tried again after this long.
+const AGAIN_US: u64 = 1_000_000;
+/// On a disk that is nearly full, a snapshot is taken after this part of what
+/// it usually takes: it is what lets the log shrink.
+const SOONER: u64 = 16;
 
 /// A snapshot on its way to a follower: one piece at a time.
 #[derive(Debug)]
@@ -29,6 +34,10 @@ pub(crate) struct Snapshots {
     pub(crate) sending: BTreeMap<NodeId, Sending>,
     /// A received piece is being written, for this leader in this term.
     pub(crate) writing: Option<(NodeId, Term)>,
+    /// The newest one cannot be read: another is to take its place.
+    newest_is_lost: bool,
+    /// None is taken before this time: the last try failed.
+    pub(crate) again_at: Option<Time>,
     bytes_since: u64,
     entries_since: u64,
 }
@@ -42,6 +51,8 @@ impl Snapshots {
             loading: None,
             sending: BTreeMap::new(),
             writing: None,
+            newest_is_lost: false,
+            again_at: None,
             bytes_since: 0,
             entries_since: 0,
         }
@@ -58,18 +69,42 @@ impl Snapshots {
         self.bytes_since += bytes;
     }
 
-    /// Whether enough was applied since the last one to take another.
-    pub(crate) fn due(&self, options: &NodeOptions) -> bool {
-        !self.saving
-            && !self.must_load()
-            && (self.bytes_since >= options.snapshot_every_bytes
-                || self.entries_since >= options.snapshot_every_entries)
+    /// Whether it is time to take another.
+    pub(crate) fn due(&self, options: &NodeOptions, low_space: bool) -> bool {
+        let part = if low_space { SOONER } else { 1 };
+        let enough = self.bytes_since.saturating_mul(part) >= options.snapshot_every_bytes
+            || self.entries_since.saturating_mul(part) >= options.snapshot_every_entries;
+        let may = !self.saving && !self.must_load() && self.again_at.is_none();
+        may && (enough || self.newest_is_lost)
     }
 
     pub(crate) fn begin_saving(&mut self) {
         self.saving = true;
         self.bytes_since = 0;
         self.entries_since = 0;
+    }
+
+    pub(crate) fn saved(&mut self) {
+        self.saving = false;
+        self.newest_is_lost = false;
+    }
+
+    /// The one begun last could not be saved. What it would have covered is not
+    /// counted anew: another is due at once, but for the pause.
+    pub(crate) fn failed(&mut self, now: Time, options: &NodeOptions) {
+        self.saving = false;
+        self.again_at = Some(now.after(AGAIN_US));
+        self.entries_since = self.entries_since.max(options.snapshot_every_entries);
+    }
+
+    /// The newest does not verify, or is not there. Whether that is news.
+    pub(crate) fn lose_newest(&mut self) -> bool {
+        !std::mem::replace(&mut self.newest_is_lost, true)
+    }
+
+    /// The newest, unless it cannot be read.
+    pub(crate) fn to_send(&self) -> Option<&SnapshotMeta> {
+        self.newest.as_ref().filter(|_| !self.newest_is_lost)
     }
 
     /// Whether `index` is already behind the newest durable snapshot.

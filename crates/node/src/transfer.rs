@@ -22,7 +22,7 @@ impl Node {
         term: Term,
         actions: &mut Vec<Action>,
     ) {
-        if !self.links.reaches(to) || self.snapshots.newest.is_none() {
+        if !self.links.reaches(to) || self.snapshots.to_send().is_none() {
             let outcome = SnapshotOutcome::Failed;
             self.inputs.push_back(Input::SnapshotSent { to, term, outcome });
             return;
@@ -142,7 +142,13 @@ impl Node {
                         };
                         self.links.send(to, &frame, actions);
                     }
-                    Err(why) => self.sending_failed(moment, to, term, why, actions),
+                    Err(why) => {
+                        if self.snapshots.lose_newest() {
+                            actions.push(Action::Report(Report::SnapshotLost(why.clone())));
+                        }
+                        self.sending_failed(moment, to, term, why, actions);
+                        self.pump(actions);
+                    }
                 }
             }
             SnapshotDone::Written { meta, received, done } => {
@@ -171,31 +177,50 @@ impl Node {
         result: Result<SnapshotMeta, String>,
         actions: &mut Vec<Action>,
     ) {
-        self.snapshots.saving = false;
         let meta = match result {
             Ok(meta) => meta,
             Err(why) => {
+                self.snapshots.failed(moment.now, &self.options);
                 actions.push(Action::Report(Report::SnapshotFailed(why)));
                 return;
             }
         };
-        if self.snapshots.covers(meta.last.index) {
+        self.snapshots.saved();
+        let before = self.snapshots.newest.as_ref().map_or(Index(0), |newest| newest.last.index);
+        if before > meta.last.index {
             return; // A leader's, newer, was installed meanwhile.
         }
-        let retained = self.options.retained_entries;
-        let base = self.raft.trail().base();
-        let keep_from = Index(meta.last.index.0.saturating_sub(retained)).max(base.index);
+        actions.push(Action::Report(Report::SnapshotSaved { last: meta.last }));
+        let retained = if self.room.is_low() { 0 } else { self.options.retained_entries };
+        let keep_from = Index(meta.last.index.0.saturating_sub(retained));
+        self.snapshots.newest = Some(meta);
         // Never from before the last snapshot: entries may be large, and what lies
         // between two snapshots is bounded in bytes.
-        let before = self.snapshots.newest.as_ref().map_or(Index(0), |newest| newest.last.index);
-        let keep_from = keep_from.max(before);
-        let through = self.raft.trail().position_at(keep_from).unwrap_or(base);
-        actions.push(Action::Report(Report::SnapshotSaved { last: meta.last }));
-        self.snapshots.newest = Some(meta.clone());
+        self.compact(moment, keep_from.max(before), actions);
+    }
+
+    /// Lets go of the log up to `through`, which the newest snapshot covers.
+    fn compact(&mut self, moment: Moment, through: Index, actions: &mut Vec<Action>) {
+        let Some(snapshot) = self.snapshots.newest.clone() else { return };
+        let trail = self.raft.trail();
+        let through = trail.position_at(through).unwrap_or(trail.base());
         if through > Position::ZERO {
-            actions.push(Action::Log(LogJob::Compact { snapshot: meta, through }));
+            actions.push(Action::Log(LogJob::Compact { snapshot, through }));
             self.step(moment, Input::Compacted { through }, actions);
         }
+    }
+
+    /// The disk has become nearly full: entries kept for followers that lag may
+    /// go, and others with the next snapshot, which is due sooner now.
+    pub(crate) fn save_space(&mut self, moment: Moment, actions: &mut Vec<Action>) {
+        let covered = self.snapshots.to_send().map(|newest| newest.last.index);
+        if let Some(covered) = covered
+            && covered > self.raft.trail().base().index
+            && !self.snapshots.must_load()
+        {
+            self.compact(moment, covered, actions);
+        }
+        self.pump(actions);
     }
 
     /// The log builds on the newest snapshot, durably: older ones may go.

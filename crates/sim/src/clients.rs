@@ -188,6 +188,9 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
             process.member,
             open.input
         );
+        if matches!((&heard, open.is_read), (Heard::Output(_), true)) && member.disk_is_full {
+            self.report.count(Situation::ReadOnFullDisk);
+        }
         let leads = status.role == Role::Leader;
         let situation = match (&heard, open.is_read) {
             (Heard::Output(_), true) => Situation::ReadServed,

@@ -85,12 +85,15 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
                 self.member(id).disk_slowness = factor;
                 self.after(for_us, Happening::Lift(Lift::DiskSpeed(id)));
             }
-            Fault::FullDisk { who, for_us } => {
+            Fault::FullDisk { who, for_us, spare_bytes } => {
                 self.count(Situation::FullDisk);
-                let id = self.find(who);
-                let disk = &self.members[&id].disk.memory;
-                disk.limit_bytes(Some(disk.used_bytes()));
-                self.after(for_us, Happening::Lift(Lift::Room(id)));
+                self.fill_disk(self.find(who), for_us, spare_bytes);
+            }
+            Fault::FullDiskOfAll { for_us, spare_bytes } => {
+                self.count(Situation::FullDiskOfAll);
+                for id in self.everybody() {
+                    self.fill_disk(id, for_us, spare_bytes);
+                }
             }
             Fault::FailSync { who } => {
                 self.count(Situation::FailedSync);
@@ -106,6 +109,14 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
             }
             Fault::WipeDisk { who } => self.lose_disk(self.find(who)),
         }
+    }
+
+    fn fill_disk(&mut self, id: NodeId, for_us: u64, spare_bytes: u64) {
+        let member = self.member(id);
+        member.disk_is_full = true;
+        let disk = &member.disk.memory;
+        disk.limit_bytes(Some(disk.used_bytes() + spare_bytes));
+        self.after(for_us, Happening::Lift(Lift::Room(id)));
     }
 
     fn member(&mut self, id: NodeId) -> &mut crate::member::Member<M> {
@@ -242,7 +253,9 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
             }
             Lift::DiskSpeed(id) => self.member(id).disk_slowness = 1,
             Lift::Room(id) => {
-                self.members[&id].disk.memory.limit_bytes(None);
+                let member = self.member(id);
+                member.disk_is_full = false;
+                member.disk.memory.limit_bytes(None);
                 self.tell(|| format!("member {id} has room on its disk again"));
             }
             Lift::NetworkSpeed => self.network.slowness = 1,
@@ -259,6 +272,7 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
         for id in self.everybody() {
             let member = self.member(id);
             member.disk_slowness = 1;
+            member.disk_is_full = false;
             let disk = &member.disk.memory;
             disk.limit_bytes(None);
             disk.fail_syncs(0);

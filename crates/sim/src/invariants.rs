@@ -36,6 +36,8 @@ pub enum Property {
     DurableSurvives,
     /// A command is applied at most as often as it was asked for.
     AppliedAtMostOnce,
+    /// No vote waits behind entries that a full disk has no room for.
+    AppendsFit,
     /// A request is answered once, and never left open.
     AnsweredOnce,
     /// A read sees all that was committed before it was asked.

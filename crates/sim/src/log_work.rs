@@ -1,13 +1,14 @@
 //! A member's log at work: batches take their virtual time and are carried out
 //! at its end, so that a crash in between finds them half done.
 
-use crate::invariants::Breach;
+use crate::invariants::{Breach, hold};
 use crate::member::{GROUP, Running};
 use crate::network::Process;
 use crate::plan::Sabotage;
 use crate::report::Situation;
 use crate::workload::Workload;
 use crate::world::{Happening, ToNode, World};
+use driftless_node::log::Room;
 use driftless_node::machine::StateMachine;
 use driftless_node::raft::{NodeId, Position};
 use driftless_node::{Event, LogDone, LogJob, run_log_jobs};
@@ -42,12 +43,14 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
                 }
                 member.durable.ask(*ticket, record);
                 if self.plan.sabotage == Some(Sabotage::AcknowledgeEarly) {
-                    early = Some(LogDone::Appended { ticket: *ticket, low_space: false });
+                    let room = Room { claimed_bytes: u64::MAX, low_space: false };
+                    early = Some(LogDone::Appended { ticket: *ticket, room });
                 }
             }
             LogJob::Read { .. } => met.push(Situation::LogRead),
             LogJob::Compact { .. } => met.push(Situation::Compacted),
             LogJob::RememberPeer { .. } => {}
+            LogJob::Claim { .. } => met.push(Situation::RoomClaimed),
         }
         for situation in met {
             self.count(situation);
@@ -114,6 +117,11 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
                 _ => {}
             }
         }
+        hold!(
+            !running.log_batch.iter().any(|job| matches!(job, LogJob::Append { .. })),
+            AppendsFit,
+            "member {id} handed over what its full disk had no room for"
+        );
         // What found no room waits, in front of what came meanwhile.
         let waits = !running.log_batch.is_empty();
         running.log_batch.append(&mut running.log_queue);
@@ -121,6 +129,14 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
         for what in done {
             if let LogDone::PeerRemembered { peer } = what {
                 self.members.get_mut(&peer).expect("a member of this world").known_by.insert(id);
+            }
+            if let LogDone::Room(room) = &what
+                && !room.low_space
+                && self.is_running(process)
+                && self.members[&id].disk_is_full
+                && self.running(process).node.status().low_space
+            {
+                self.count(Situation::RoomMade);
             }
             let told = self.plan.sabotage == Some(Sabotage::AcknowledgeEarly)
                 && matches!(what, LogDone::Appended { .. });
@@ -172,13 +188,12 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
             return self.handle(process, Event::Log(done));
         }
         let running = self.running(process);
-        let low_space = running.log.low_space();
-        if low_space != running.node.status().low_space {
-            let done = LogDone::Space { low_space };
+        let room = running.log.room();
+        if room.low_space != running.node.status().low_space {
             self.after(LOOKS_FOR_ROOM_US, Happening::Node(process, ToNode::LogIdle));
-            return self.handle(process, Event::Log(done));
+            return self.handle(process, Event::Log(LogDone::Room(room)));
         }
-        if low_space {
+        if room.low_space {
             self.after(LOOKS_FOR_ROOM_US, Happening::Node(process, ToNode::LogIdle));
         }
         Ok(())

@@ -18,7 +18,9 @@ use driftless_node::log::{
 };
 use driftless_node::machine::{Snapshot, StateMachine};
 use driftless_node::raft::{Config, GroupId, Index, Moment, NodeId, Trail};
-use driftless_node::{ApplyJob, LinkId, LogJob, Node, NodeOptions, SnapshotJob, SnapshotPort};
+use driftless_node::{
+    ApplyJob, LinkId, LogJob, Node, NodeOptions, SnapshotJob, SnapshotPort, StartError,
+};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 
@@ -34,6 +36,8 @@ pub(crate) struct Member<M: StateMachine> {
     pub(crate) random: Random,
     /// How much slower its disk is than usual.
     pub(crate) disk_slowness: u64,
+    /// Something else has taken all room on its disk, or nearly.
+    pub(crate) disk_is_full: bool,
     /// What its disk must hold.
     pub(crate) durable: Durable,
     /// What disks that were wiped held: it counted when it was promised.
@@ -92,6 +96,7 @@ impl<M: StateMachine> Member<M> {
             clock,
             random,
             disk_slowness: 1,
+            disk_is_full: false,
             durable: Durable::default(),
             wiped: Vec::new(),
             known_by: BTreeSet::new(),
@@ -180,8 +185,18 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
         let known = log.known_peers().clone();
         let moment = member.moment(self.now);
         let options = options(id, &self.plan);
-        let node = Node::new(options, identity, recovered, known, &durable, moment)
-            .map_err(|error| Breach(Property::Starts, format!("member {id}: {error}")))?;
+        let is_suspect = member.is_suspect;
+        let node = match Node::new(options, identity, recovered, known, &durable, moment) {
+            Ok(node) => node,
+            Err(error @ StartError::EntryDamaged(_)) if is_suspect => {
+                self.stays_out(id, &error.to_string());
+                return Ok(());
+            }
+            Err(error) => {
+                return Err(Breach(Property::Starts, format!("member {id}: {error}")));
+            }
+        };
+        let member = self.members.get_mut(&id).expect("a member of this world");
         self.ghosts.process_started(id, node.raft());
         member.running = Some(Running {
             process,

@@ -113,8 +113,13 @@ impl fmt::Display for Fault {
             Self::SlowDisk { who, factor, for_us } => {
                 write!(f, "the disk of {who} is {factor} times slower, for {}", Ms(for_us))
             }
-            Self::FullDisk { who, for_us } => {
-                write!(f, "the disk of {who} is full, for {}", Ms(for_us))
+            Self::FullDisk { who, for_us, spare_bytes } => {
+                let time = Ms(for_us);
+                write!(f, "the disk of {who} is full but for {spare_bytes} bytes, for {time}")
+            }
+            Self::FullDiskOfAll { for_us, spare_bytes } => {
+                let time = Ms(for_us);
+                write!(f, "all disks are full but for {spare_bytes} bytes, for {time}")
             }
             Self::FailSync { who } => write!(f, "the next sync of {who} fails"),
             Self::Rot { who, .. } => write!(f, "a byte rots on the disk of {who}"),

@@ -190,12 +190,21 @@ pub enum Fault {
         /// How long.
         for_us: u64,
     },
-    /// A disk has no room left.
+    /// A disk has hardly any room left.
     FullDisk {
         /// Whose.
         who: Who,
         /// How long.
         for_us: u64,
+        /// Bytes that are left: with some, a snapshot fits.
+        spare_bytes: u64,
+    },
+    /// All disks have hardly any room left, as if they were one.
+    FullDiskOfAll {
+        /// How long.
+        for_us: u64,
+        /// Bytes that are left on each.
+        spare_bytes: u64,
     },
     /// The next sync of a disk fails, and what it was to keep is lost.
     FailSync {
@@ -340,7 +349,13 @@ impl Plan {
             12 => Fault::ClockLeap { who, by_us: random.between(1, 3 * SECOND) },
             13 => Fault::ClockRate { who, rate_ppm: random.between(500_000, 2 * SECOND) },
             14 => Fault::SlowDisk { who, factor: random.between(5, 200), for_us: brief_us },
-            15 => Fault::FullDisk { who, for_us },
+            15 => {
+                let spare_bytes = [0, 4_000, 20_000, 80_000][for_us as usize % 4];
+                match for_us / 4 % 3 {
+                    0 => Fault::FullDiskOfAll { for_us, spare_bytes },
+                    _ => Fault::FullDisk { who, for_us, spare_bytes },
+                }
+            }
             16 => match random.below(3) {
                 0 => Fault::WipeDisk { who },
                 1 => Fault::Rot { who, pick: random.draw() },

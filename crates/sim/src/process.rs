@@ -121,6 +121,9 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
         if !self.open.is_empty() {
             self.count(Situation::ElectionUnderLoad);
         }
+        if self.members[&id].disk_is_full {
+            self.count(Situation::ElectedOnFullDisk);
+        }
         if term > 1 && !self.ghosts.had_leader(driftless_node::raft::Term(term - 1)) {
             self.count(Situation::SplitTerm);
         }

@@ -50,6 +50,7 @@ situations! {
     ClockRate: "fault: a clock ran fast or slow", demanded;
     SlowDisk: "fault: a disk was slow", demanded;
     FullDisk: "fault: a disk was full", demanded;
+    FullDiskOfAll: "fault: all disks were full at once", demanded;
     FailedSync: "fault: a sync failed", demanded;
     WipedDisk: "fault: a disk was wiped", demanded;
     Rot: "fault: a byte of a file rotted", demanded;
@@ -67,6 +68,7 @@ situations! {
     SnapshotInstalled: "a follower behind the log installed a snapshot", demanded;
     SnapshotLoadedAtStart: "a member started from its snapshot", demanded;
     Compacted: "a log was compacted", demanded;
+    RoomClaimed: "a node asked its log to claim room for what came", demanded;
     LogRead: "entries were read back from the log", demanded;
     CrashBetweenWriteAndSync: "a member died between a write and its sync", demanded;
     RecordSurvivedUnsynced: "a record that was never acknowledged survived a crash", demanded;
@@ -77,6 +79,9 @@ situations! {
     UnknownOutcome: "a client never learnt what became of its command", demanded;
     RefusedCleanly: "a request was refused with nothing done", demanded;
     RefusedBusy: "a request was refused because too much was in flight", counted;
+    ElectedOnFullDisk: "a leader was elected whose disk was full", demanded;
+    ReadOnFullDisk: "a member whose disk was full served a linearizable read", demanded;
+    RoomMade: "compaction made room on a full disk", demanded;
     RefusedDiskFull: "a command was refused because the disk was full", demanded;
     Refused: "peers refused a member that had lost its disk", demanded;
     StoppedByLog: "a node stopped itself because its disk failed", demanded;

@@ -5,7 +5,7 @@ mod support;
 
 use driftless_sim::plan::{Fault, Planned, Sabotage, Who};
 use driftless_sim::shrink::shrink;
-use driftless_sim::{Campaign, Outcome, Plan, Property, Situation, World};
+use driftless_sim::{Campaign, Outcome, Plan, Property, Report, Situation, World};
 use support::Clients;
 
 fn run(plan: Plan) -> Outcome {
@@ -139,6 +139,41 @@ fn a_failing_world_shrinks() {
     assert!(shrunk.faults.len() <= 2, "{shrunk:?} of {:?}", plan.faults);
     let again = run(plan.with_faults(&shrunk.faults)).failure.expect("it still fails");
     assert_eq!(again, shrunk.failure);
+}
+
+/// All disks are full while clients write, and leader after leader dies: others
+/// are elected and serve reads, writes are refused, and where a snapshot fits the
+/// log makes room by itself.
+#[test]
+fn full_disks_are_lived_through() {
+    let mut report = Report::default();
+    for seed in 0..60 {
+        let spare_bytes = if seed % 2 == 0 { 0 } else { 30_000 };
+        let full = Fault::FullDiskOfAll { for_us: 8_000_000, spare_bytes };
+        let kill = Fault::Crash { who: Who::Leader(1), for_us: 200_000 };
+        let faults = [(2, full), (3, kill), (5, kill), (7, kill)];
+        let faults = faults.map(|(second, fault)| Planned { at_us: second * 1_000_000, fault });
+        let plan = Plan {
+            members: 3,
+            active_us: 10_000_000,
+            election_timeout_us: 200_000,
+            heartbeat_interval_us: 40_000,
+            think_us_max: 20_000,
+            faults: faults.to_vec(),
+            ..Plan::draw(seed)
+        };
+        let outcome = run(plan);
+        assert_eq!(outcome.failure, None, "seed {seed}");
+        report.add(&outcome.report);
+    }
+    for (situation, times) in [
+        (Situation::ElectedOnFullDisk, 150),
+        (Situation::ReadOnFullDisk, 1_000),
+        (Situation::RefusedDiskFull, 100),
+        (Situation::RoomMade, 5),
+    ] {
+        assert!(report.of(situation) >= times, "{}: {report}", situation.text());
+    }
 }
 
 /// Whatever byte rots, whatever write is lost: its member stays out, or it did

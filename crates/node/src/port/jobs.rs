@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use driftless_codec::Entry;
-use driftless_log::{Record, SnapshotMeta};
+use driftless_log::{Record, Room, SnapshotMeta};
 use driftless_raft::{Index, NodeId, Position, Ticket};
 
 /// Work for the log's thread.
@@ -33,6 +33,12 @@ pub enum LogJob {
         /// Entries up to here may go; at or below the snapshot's last.
         through: Position,
     },
+    /// See to it that records of this many bytes have room, if the disk has any.
+    /// Ends in [`LogDone::Room`], whose `low_space` is true if it has not.
+    Claim {
+        /// How many.
+        bytes: u64,
+    },
     /// Remember a peer's incarnation, durably.
     RememberPeer {
         /// The peer.
@@ -49,8 +55,8 @@ pub enum LogDone {
     Appended {
         /// The ticket.
         ticket: Ticket,
-        /// Whether the disk is nearly full: new entries should be refused.
-        low_space: bool,
+        /// What there is room for after it.
+        room: Room,
     },
     /// What [`LogJob::Read`] found.
     Read {
@@ -66,24 +72,22 @@ pub enum LogDone {
         /// The peer.
         peer: NodeId,
     },
-    /// Room is back, or has gone.
-    Space {
-        /// Whether the disk is nearly full.
-        low_space: bool,
-    },
+    /// What there is room for now: said when it was asked for, and when it changes
+    /// by itself.
+    Room(Room),
     /// The log can promise nothing more.
     Failed(String),
 }
 
 /// Why a stretch of the log could not be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReadFailure {
     /// It was compacted or cut meanwhile.
     Gone,
     /// It stands but does not verify.
     Damaged(Position),
-    /// The disk refused.
-    Io,
+    /// The disk refused, or what is there does not verify as a record at all.
+    Io(String),
 }
 
 /// Commands for the machine: one batch, in log order.

@@ -12,7 +12,7 @@ pub enum StopReason {
     LogFailed(String),
     /// The machine's snapshot could not be loaded.
     SnapshotUnusable(String),
-    /// A committed entry does not verify on this disk.
+    /// An entry does not verify on this disk.
     EntryDamaged(Position),
     /// A peer knows this member under another incarnation: its data directory
     /// was lost or replaced, and it would vote with amnesia.
@@ -32,7 +32,8 @@ impl fmt::Display for StopReason {
             Self::SnapshotUnusable(why) => write!(f, "the snapshot could not be loaded: {why}"),
             Self::EntryDamaged(position) => write!(
                 f,
-                "the committed entry {position} is damaged on this disk: restore the data directory"
+                "entry {position} is damaged on this disk: others go on without this member; \
+                 restore its data directory"
             ),
             Self::UnknownIncarnation { peer } => write!(
                 f,
@@ -105,6 +106,8 @@ pub enum Report {
         /// Up to where.
         last: Position,
     },
+    /// The newest snapshot cannot be read any more; another takes its place.
+    SnapshotLost(String),
     /// A snapshot could not be taken, sent or received; it is tried again.
     SnapshotFailed(String),
 }
@@ -176,6 +179,10 @@ impl fmt::Display for Report {
             }
             Self::SnapshotSaved { last } => write!(f, "took a snapshot up to {last}"),
             Self::SnapshotInstalled { last } => write!(f, "loaded the snapshot up to {last}"),
+            Self::SnapshotLost(why) => write!(
+                f,
+                "the newest snapshot cannot be read ({why}): another is taken; check the disk"
+            ),
             Self::SnapshotFailed(why) => write!(f, "a snapshot failed: {why}"),
         }
     }

@@ -1,0 +1,144 @@
+//! Disks that are full or damaged.
+
+use super::cluster::{AMPLE, Cluster, elected, options};
+use crate::port::{Answer, Event, LogDone, NodeOptions, RequestError, StopReason};
+use driftless_log::Room;
+use driftless_raft::{Index, NodeId};
+
+#[test]
+fn a_full_disk_refuses_writes_serves_reads_and_recovers() {
+    let mut cluster = elected(3, options);
+    let leader = cluster.leader();
+    cluster.ask(leader, 1, "one");
+    for member in cluster.members.values_mut() {
+        member.room = Room { low_space: true, ..AMPLE };
+    }
+    // The next record tells.
+    cluster.ask(leader, 2, "two");
+    cluster.pass(200_000);
+    let refused = Some(Answer::Refused(RequestError::DiskFull));
+    for id in 1..=3 {
+        cluster.ask(id, 3, "three");
+        assert_eq!(cluster.answer(id, 3), refused.as_ref(), "member {id}");
+        cluster.read(id, 4);
+        assert_eq!(cluster.answer(id, 4), Some(&Answer::ReadReady), "member {id}");
+    }
+    cluster.pass(5_000_000);
+    assert_eq!(cluster.leader(), leader, "nobody unseats it");
+    for id in 1..=3 {
+        cluster.members.get_mut(&id).expect("a member").room = AMPLE;
+        cluster.queue.push_back((id, Event::Log(LogDone::Room(AMPLE))));
+    }
+    cluster.ask(leader, 5, "five");
+    cluster.assert_applied(leader, 5, "3");
+    cluster.pass(200_000);
+    cluster.assert_agree();
+}
+
+const FULL: Room = Room { claimed_bytes: 0, low_space: true };
+
+fn set_room(cluster: &mut Cluster, ids: impl IntoIterator<Item = u64>, room: Room) {
+    for id in ids {
+        cluster.members.get_mut(&id).expect("a member").room = room;
+        cluster.queue.push_back((id, Event::Log(LogDone::Room(room))));
+    }
+    cluster.settle();
+}
+
+/// Without a byte for entries on any disk: a leader dies, another is elected,
+/// the empty entry of its term is committed in the reserve, and it serves reads.
+#[test]
+fn elections_and_reads_go_on_while_all_disks_are_full() {
+    let mut cluster = elected(3, options);
+    let (leader, followers) = (cluster.leader(), cluster.followers());
+    cluster.ask(leader, 1, "one");
+    cluster.pass(200_000);
+    set_room(&mut cluster, 1..=3, FULL);
+    cluster.kill(leader);
+    cluster.pass(5_000_000);
+    let new = cluster.leader();
+    for id in followers {
+        cluster.read(id, 2);
+        assert_eq!(cluster.answer(id, 2), Some(&Answer::ReadReady), "member {id}");
+    }
+    cluster.ask(new, 3, "three");
+    assert_eq!(cluster.answer(new, 3), Some(&Answer::Refused(RequestError::DiskFull)));
+    set_room(&mut cluster, 1..=3, AMPLE);
+    cluster.ask(new, 4, "four");
+    cluster.assert_applied(new, 4, "2");
+    cluster.start(leader);
+    cluster.pass(2_000_000);
+    cluster.assert_agree();
+}
+
+#[test]
+fn a_follower_leaves_out_what_its_disk_has_no_room_for_until_it_has() {
+    let mut cluster = elected(3, options);
+    let (leader, full) = (cluster.leader(), cluster.followers()[0]);
+    cluster.ask(leader, 1, "one");
+    cluster.pass(200_000);
+    set_room(&mut cluster, [full], FULL);
+    for token in 2..10 {
+        cluster.ask(leader, token, "more");
+        cluster.assert_applied(leader, token, &token.to_string());
+    }
+    cluster.pass(5_000_000);
+    assert_eq!(cluster.leader(), leader, "the one without room does not unseat it");
+    assert_eq!(cluster.members[&full].machine.seen.len(), 1);
+    set_room(&mut cluster, [full], AMPLE);
+    cluster.pass(1_000_000);
+    cluster.assert_agree();
+}
+
+/// The cluster's log refuses, by an assertion, a record that it has no room for.
+#[test]
+fn what_waits_is_handed_over_as_the_log_claims_room() {
+    let mut cluster = elected(3, options);
+    let leader = cluster.leader();
+    cluster.ask(leader, 1, "one");
+    cluster.pass(200_000);
+    set_room(&mut cluster, 1..=3, Room { claimed_bytes: 900, low_space: false });
+    for token in 2..40 {
+        cluster.ask_later(leader, token, "command");
+    }
+    cluster.pass(3_000_000);
+    for token in 2..40 {
+        cluster.assert_applied(leader, token, &token.to_string());
+    }
+    // One that is larger than what is claimed: the log is asked for more.
+    set_room(&mut cluster, 1..=3, Room { claimed_bytes: 10, low_space: false });
+    for member in cluster.members.values_mut() {
+        member.room = AMPLE;
+    }
+    cluster.ask(leader, 50, "fifty");
+    cluster.pass(1_000_000);
+    cluster.assert_applied(leader, 50, "40");
+    cluster.pass(1_000_000);
+    cluster.assert_agree();
+}
+
+fn caches_nothing(id: NodeId) -> NodeOptions {
+    NodeOptions { cache_bytes_max: 0, ..NodeOptions::new(id) }
+}
+
+#[test]
+fn a_leader_that_cannot_read_an_entry_back_stops_so_that_another_leads() {
+    let mut cluster = elected(3, caches_nothing);
+    let (leader, followers) = (cluster.leader(), cluster.followers());
+    cluster.kill(followers[0]);
+    for token in 0..10 {
+        cluster.ask(leader, token, "command");
+    }
+    cluster.pass(200_000);
+    cluster.members.get_mut(&leader).expect("the leader").damaged = Some(Index(5));
+    cluster.start(followers[0]);
+    cluster.pass(1_000_000);
+    let stopped = cluster.members[&leader].stopped.clone();
+    assert!(matches!(stopped, Some(StopReason::EntryDamaged(_))), "{stopped:?}");
+    cluster.kill(leader);
+    cluster.pass(5_000_000);
+    assert_eq!(cluster.members[&followers[0]].machine.seen.len(), 10);
+    let new = cluster.leader();
+    cluster.ask(new, 20, "after");
+    cluster.assert_applied(new, 20, "11");
+}

@@ -1,0 +1,136 @@
+//! Snapshots: taken, sent, loaded.
+
+use super::cluster::{elected, options};
+use crate::port::{
+    Action, ClientRequest, Event, NodeOptions, Report, RequestToken, SnapshotDone, SnapshotJob,
+};
+use bytes::Bytes;
+use driftless_log::SnapshotMeta;
+use driftless_raft::{NodeId, Position, Time};
+
+fn snapshots_often(id: NodeId) -> NodeOptions {
+    NodeOptions {
+        snapshot_every_entries: 10,
+        retained_entries: 2,
+        snapshot_chunk_bytes: 7,
+        cache_bytes_max: 500,
+        ..NodeOptions::new(id)
+    }
+}
+
+#[test]
+fn a_follower_behind_the_log_is_caught_up_by_a_snapshot_in_pieces() {
+    let mut cluster = elected(3, snapshots_often);
+    let (leader, follower) = (cluster.leader(), cluster.followers()[0]);
+    cluster.kill(follower);
+    for token in 0..40 {
+        cluster.ask(leader, token, "command");
+    }
+    let kept = cluster.members[&leader].disk.entries.len();
+    assert!(kept < 20, "{kept} entries are kept behind a snapshot");
+    cluster.start(follower);
+    cluster.pass(2_000_000);
+    assert_eq!(cluster.members[&follower].loads, 1, "one snapshot was loaded");
+    assert_eq!(cluster.members[&follower].machine.seen.len(), 40);
+    // Sessions came along: a retry of what the snapshot covers changes nothing.
+    cluster.ask(follower, 50, "after");
+    cluster.assert_applied(follower, 50, "41");
+    cluster.pass(200_000);
+    cluster.assert_agree();
+
+    cluster.kill(leader);
+    cluster.start(leader);
+    cluster.pass(2_000_000);
+    cluster.assert_agree();
+}
+
+#[test]
+fn an_answer_that_a_snapshot_swallowed_is_found_in_its_sessions() {
+    let mut cluster = elected(3, snapshots_often);
+    let (leader, followers) = (cluster.leader(), cluster.followers());
+    let (follower, other) = (followers[0], followers[1]);
+    cluster.ask(follower, 1, "first");
+    // The command reaches the leader, then the follower is cut off.
+    let request = ClientRequest::Propose {
+        token: RequestToken(2),
+        command: Bytes::from_static(b"swallowed"),
+        deadline: Time(cluster.now + 60_000_000),
+    };
+    let moment = cluster.moment();
+    let mut actions = Vec::new();
+    let node = cluster.members.get_mut(&follower).and_then(|m| m.node.as_mut()).expect("it runs");
+    node.handle(moment, Event::Client(request), &mut actions);
+    node.flush(moment, &mut actions);
+    cluster.carry_out(follower, actions);
+    let forward = cluster.queue.pop_front().expect("the forwarded command");
+    cluster.cut.push(follower);
+    cluster.unlink(follower);
+    cluster.queue.push_front(forward);
+    cluster.settle();
+    for token in 0..40 {
+        cluster.ask(other, 100 + token, "more");
+    }
+    assert_eq!(cluster.answer(follower, 2), None);
+    cluster.cut.clear();
+    for id in [leader, other] {
+        cluster.connect(follower, id);
+        cluster.connect(id, follower);
+    }
+    cluster.settle();
+    cluster.pass(10_000_000);
+    assert_eq!(cluster.members[&follower].loads, 1);
+    cluster.assert_applied(follower, 2, "2");
+    cluster.assert_agree();
+}
+
+/// Found by the simulator: the newer snapshot's name was given to the older
+/// one's state, and what followed the newer one was applied onto it.
+#[test]
+fn a_snapshot_that_comes_while_another_is_loaded_is_loaded_after_it() {
+    let mut cluster = elected(3, options);
+    let follower = cluster.followers()[0];
+    let moment = cluster.moment();
+    let node = cluster.members.get_mut(&follower).and_then(|m| m.node.as_mut()).expect("it runs");
+    let membership = node.raft().membership().clone();
+    let meta =
+        |index| SnapshotMeta { last: Position::new(1, index), membership: membership.clone() };
+    let sidecar = node.sessions.encode();
+    let loads = |actions: &mut Vec<Action>| -> Vec<u64> {
+        let jobs = actions.drain(..).filter_map(|action| match action {
+            Action::Snapshot(SnapshotJob::Load { meta }) => Some(meta.last.index.0),
+            _ => None,
+        });
+        jobs.collect()
+    };
+    let mut actions = Vec::new();
+    node.snapshots.to_load = Some(meta(100));
+    node.pump(&mut actions);
+    node.snapshots.to_load = Some(meta(200));
+    node.pump(&mut actions);
+    assert_eq!(loads(&mut actions), [100]);
+    for (loaded, then) in [(100, vec![200]), (200, vec![])] {
+        let done = SnapshotDone::Loaded { result: Ok(sidecar.clone()) };
+        node.handle(moment, Event::Snapshot(done), &mut actions);
+        assert_eq!(node.applied_position(), Position::new(1, loaded));
+        assert_eq!(loads(&mut actions), then);
+    }
+}
+
+#[test]
+fn a_snapshot_that_rotted_is_replaced_and_the_follower_served() {
+    let mut cluster = elected(3, snapshots_often);
+    let (leader, follower) = (cluster.leader(), cluster.followers()[0]);
+    cluster.kill(follower);
+    for token in 0..40 {
+        cluster.ask(leader, token, "command");
+    }
+    cluster.members.get_mut(&leader).expect("the leader").snapshot_rots = true;
+    // Nobody writes any more: no other snapshot would be due for ever.
+    cluster.start(follower);
+    cluster.pass(5_000_000);
+    assert_eq!(cluster.members[&follower].machine.seen.len(), 40);
+    let reports = &cluster.members[&leader].reports;
+    let lost = reports.iter().filter(|report| matches!(report, Report::SnapshotLost(_)));
+    assert_eq!(lost.count(), 1, "it is said once: {reports:?}");
+    cluster.assert_agree();
+}
