@@ -23,7 +23,7 @@ mod status;
 
 pub use backend::Backend;
 pub use command::serve_command;
-pub use edge::{ConnectionLimits, serve_connections};
+pub use edge::{ConnectionLimits, Wire, serve_connections};
 pub use metrics::{Metrics, render as render_metrics};
 pub use serve::{ServeError, run, serve};
 pub use service::{ETCD_VERSION, Identity, Limits, Services};

@@ -1,16 +1,17 @@
 //! `driftless bench`: how fast is a cluster? A closed loop: each client sends
 //! its next request when the last one was answered.
 
+mod connection;
 mod cpu;
 mod report;
 
-use crate::client::{Endpoint, connect, describe};
+use crate::client::{Endpoint, describe};
 use crate::failure::{Context, Failure};
 use bytes::Bytes;
 use clap::{Args, ValueEnum};
+use connection::Connection;
 use cpu::CpuTimes;
 use driftless_server::pb;
-use driftless_server::pb::client::KvClient;
 use driftless_sim::random::Random;
 use hdrhistogram::Histogram;
 use report::{Progress, Report};
@@ -21,7 +22,6 @@ use std::time::Duration;
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tonic::Status;
-use tonic::transport::Channel;
 
 /// Measure how fast a cluster is
 #[derive(Args)]
@@ -110,19 +110,19 @@ pub(crate) fn run(arguments: &BenchArguments) -> Result<(), Failure> {
 
 async fn measure(arguments: &BenchArguments) -> Result<Report, Failure> {
     let connections = arguments.connections.unwrap_or_else(|| arguments.clients.div_ceil(8));
-    let mut channels = Vec::new();
+    let mut opened = Vec::new();
     for number in 0..connections as usize {
         let endpoint = &arguments.endpoints[number % arguments.endpoints.len()];
-        let channel = connect(endpoint, PATIENCE).await.map_err(|reason| {
+        let connection = Connection::open(endpoint, PATIENCE).await.map_err(|reason| {
             Failure::Unreachable(format!(
                 "bench: {endpoint}: {reason}\n\
                  Is a cluster running? `driftless up` starts one; --endpoints says where another is."
             ))
         })?;
-        channels.push(channel);
+        opened.push(Rc::new(connection));
     }
     if arguments.load {
-        load(arguments, &channels).await?;
+        load(arguments, &opened).await?;
     }
 
     // Reads the pids before any load, so that a wrong one is known at once.
@@ -134,7 +134,7 @@ async fn measure(arguments: &BenchArguments) -> Result<Report, Failure> {
     let mut clients = JoinSet::new();
     for number in 0..arguments.clients as usize {
         let client = Client {
-            kv: KvClient::new(channels[number % channels.len()].clone()),
+            connection: opened[number % opened.len()].clone(),
             random: seeds.split(),
             workload: arguments.workload,
             read_percent: u64::from(arguments.read_percent),
@@ -202,7 +202,7 @@ enum Answer {
 }
 
 struct Client {
-    kv: KvClient,
+    connection: Rc<Connection>,
     random: Random,
     workload: Workload,
     read_percent: u64,
@@ -222,6 +222,7 @@ impl Client {
             tally.borrow_mut().count(asked, answer);
             if failed {
                 sleep(PAUSE_AFTER_ERROR).await;
+                self.connection.mend(PATIENCE).await;
             }
         }
     }
@@ -235,14 +236,22 @@ impl Client {
         };
         if !is_read {
             let value = self.value.clone();
-            self.kv.put(pb::PutRequest { key, value, ..Default::default() }).await?;
+            put(&self.connection, key, value).await?;
             return Ok(Answer::Stored);
         }
         let serializable = self.workload == Workload::GetSerializable;
         let request = pb::RangeRequest { key, serializable, ..Default::default() };
-        let found = self.kv.range(request).await?.get_ref().count > 0;
-        Ok(if found { Answer::Found } else { Answer::Missed })
+        let found: pb::RangeResponse = self.connection.call(RANGE, &request).await?;
+        Ok(if found.count > 0 { Answer::Found } else { Answer::Missed })
     }
+}
+
+const RANGE: &str = "/etcdserverpb.KV/Range";
+const PUT: &str = "/etcdserverpb.KV/Put";
+
+async fn put(connection: &Connection, key: Bytes, value: Bytes) -> Result<(), Status> {
+    let request = pb::PutRequest { key, value, ..Default::default() };
+    connection.call::<pb::PutResponse>(PUT, &request).await.map(drop)
 }
 
 fn key(number: u64) -> Bytes {
@@ -250,7 +259,7 @@ fn key(number: u64) -> Bytes {
 }
 
 /// Writes all keys, as many at a time as there are clients.
-async fn load(arguments: &BenchArguments, channels: &[Channel]) -> Result<(), Failure> {
+async fn load(arguments: &BenchArguments, opened: &[Rc<Connection>]) -> Result<(), Failure> {
     let mut progress = Progress::new(arguments.json, Duration::ZERO);
     let value = Bytes::from(vec![b'x'; arguments.value_size]);
     let mut writes = JoinSet::new();
@@ -258,10 +267,9 @@ async fn load(arguments: &BenchArguments, channels: &[Channel]) -> Result<(), Fa
         if writes.len() >= arguments.clients as usize {
             loaded(writes.join_next().await)?;
         }
-        let mut kv = KvClient::new(channels[number as usize % channels.len()].clone());
-        let request =
-            pb::PutRequest { key: key(number), value: value.clone(), ..Default::default() };
-        writes.spawn_local(async move { kv.put(request).await.map(drop) });
+        let connection = opened[number as usize % opened.len()].clone();
+        let value = value.clone();
+        writes.spawn_local(async move { put(&connection, key(number), value).await });
         if number % 1_000 == 0 {
             progress.show_load(number, arguments.keyspace);
         }

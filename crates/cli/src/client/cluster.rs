@@ -20,6 +20,12 @@ impl Default for Endpoint {
     }
 }
 
+impl Endpoint {
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -65,7 +71,7 @@ pub(crate) async fn connect(endpoint: &Endpoint, within: Duration) -> Result<Cha
 }
 
 /// The innermost reason, where "transport error" says nothing.
-fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
+pub(crate) fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
     let mut cause = error;
     while let Some(deeper) = cause.source() {
         cause = deeper;

@@ -6,7 +6,7 @@ mod inspect;
 mod keys;
 mod watch;
 
-pub(crate) use cluster::{Endpoint, connect, describe};
+pub(crate) use cluster::{Endpoint, connect, describe, root_cause};
 pub(crate) use keys::range_end_of_prefix;
 
 use crate::failure::{Context, Failure};

@@ -10,6 +10,7 @@ mod operator;
 mod wire;
 
 pub use listen::{ConnectionLimits, serve_connections};
+pub use wire::Wire;
 
 use crate::backend::Backend;
 use crate::grpc::{self, CallMetadata, Kind, MessageBuffer, Method};

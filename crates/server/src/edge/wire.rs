@@ -21,7 +21,7 @@ const KEPT_MAX: usize = 32 << 10;
 
 /// Both ends of one socket: the library's, and that of the task that drives it.
 #[derive(Clone)]
-pub(super) struct Wire(Arc<Mutex<Gathering>>);
+pub struct Wire(Arc<Mutex<Gathering>>);
 
 struct Gathering {
     stream: TcpStream,
@@ -31,13 +31,14 @@ struct Gathering {
 }
 
 impl Wire {
-    pub(super) fn new(stream: TcpStream) -> Self {
+    /// A wire over this socket.
+    pub fn new(stream: TcpStream) -> Self {
         Self(Arc::new(Mutex::new(Gathering { stream, gathered: Vec::new(), sent: 0 })))
     }
 
     /// Polls `connection`, which writes to this wire, and sends what it wrote,
-    /// until it ends.
-    pub(super) async fn drive<F: Future>(&self, connection: F) -> io::Result<F::Output> {
+    /// until it ends. Fails if the socket does.
+    pub async fn drive<F: Future>(&self, connection: F) -> io::Result<F::Output> {
         let mut connection = pin!(connection);
         let output = std::future::poll_fn(|context| {
             let polled = connection.as_mut().poll(context);
