@@ -1,13 +1,14 @@
 //! From committed entries to the machine's replies.
 
 use crate::cache::{cost, follows};
+use crate::clients::refuse_all;
 use crate::effects::{Permission, ReadPurpose};
 use crate::envelope::{Envelope, OpenSession, SessionId};
 use crate::node::Node;
 use crate::port::{
-    Action, Answer, ApplyJob, LogDone, LogJob, ReadFailure, SnapshotJob, StopReason,
+    Action, Answer, ApplyJob, LogDone, LogJob, ReadFailure, RequestError, SnapshotJob, StopReason,
 };
-use crate::sessions::{Admission, Sessions};
+use crate::sessions::{Admission, Judged, Outcome, Sessions};
 use bytes::Bytes;
 use driftless_codec::{Entry, EntryKind};
 use driftless_log::SnapshotMeta;
@@ -16,21 +17,13 @@ use driftless_raft::{Index, Input, Moment, Position};
 /// Entries handed to the machine at once, at most.
 pub(crate) const BATCH_BYTES_MAX: u64 = 4 << 20;
 
-/// One command of the batch that the machine is applying.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Planned {
-    pub(crate) position: Position,
-    pub(crate) session: SessionId,
-    pub(crate) sequence: u64,
-}
-
 /// What an entry came to without the machine having to see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Aside {
     /// A session was opened.
     Opened(SessionId, OpenSession),
-    /// The command was applied before; the reply, if it was kept.
-    Duplicate(SessionId, u64, Position, Option<Bytes>),
+    /// The command was applied before, or stands earlier in the same batch.
+    Duplicate(Judged),
     /// The command's session is closed: it will never be applied.
     Rejected(SessionId, u64),
 }
@@ -43,7 +36,7 @@ pub(crate) struct Applier {
     /// May be applied, as the algorithm says.
     pub(crate) target: Index,
     /// The batch that the machine is at.
-    pub(crate) outstanding: Option<(Position, Vec<Planned>)>,
+    pub(crate) outstanding: Option<(Position, Vec<Judged>)>,
     /// Whether entries are being read back from the log.
     pub(crate) reading: bool,
 }
@@ -52,7 +45,7 @@ pub(crate) struct Applier {
 #[derive(Debug, Default)]
 pub(crate) struct Prepared {
     pub(crate) commands: Vec<Bytes>,
-    pub(crate) planned: Vec<Planned>,
+    pub(crate) judged: Vec<Judged>,
     pub(crate) asides: Vec<Aside>,
 }
 
@@ -89,17 +82,17 @@ impl Applier {
                 }
                 EntryKind::Command => {
                     let Ok(envelope) = Envelope::decode(&entry.payload) else { continue };
-                    let (session, sequence) = (envelope.session, envelope.sequence);
-                    let position = entry.position;
-                    match sessions.admit(&envelope) {
-                        Admission::Fresh => {
+                    match sessions.admit(entry.position, &envelope) {
+                        Admission::Fresh(judged) => {
                             prepared.commands.push(envelope.command);
-                            prepared.planned.push(Planned { position, session, sequence });
+                            prepared.judged.push(judged);
                         }
-                        Admission::Duplicate(reply) => prepared
-                            .asides
-                            .push(Aside::Duplicate(session, sequence, position, reply)),
+                        Admission::Duplicate(judged) => {
+                            prepared.judged.push(judged);
+                            prepared.asides.push(Aside::Duplicate(judged));
+                        }
                         Admission::NoSession => {
+                            let Envelope { session, sequence, .. } = envelope;
                             prepared.asides.push(Aside::Rejected(session, sequence));
                         }
                     }
@@ -229,38 +222,35 @@ impl Node {
     }
 
     fn apply(&mut self, entries: &[Entry], actions: &mut Vec<Action>) {
+        // The opening of a session begins a batch: see `sessions.rs`.
+        let opens = |entry: &Entry| entry.kind == EntryKind::Session;
+        let until = entries.iter().skip(1).position(opens).map_or(entries.len(), |at| at + 1);
+        let entries = &entries[..until];
         let Some(through) = entries.last().map(|entry| entry.position) else { return };
         let bytes = entries.iter().map(cost).sum::<usize>() as u64;
         self.snapshots.count(entries.len() as u64, bytes);
-        let Prepared { commands, planned, asides } =
+        let Prepared { commands, judged, asides } =
             self.applier.prepare(entries, &mut self.sessions);
         for aside in asides {
             match aside {
                 Aside::Opened(id, open) => self.proposals.opened(id, open),
-                Aside::Duplicate(session, sequence, position, reply) => {
-                    // Without a reply it is either being applied in this very
-                    // batch, or was answered, or its reply was too long to keep.
-                    if let Some(reply) = reply
-                        && let Some(token) = self.proposals.applied(session, sequence)
-                    {
-                        let answer = Answer::Applied { position, reply };
-                        actions.push(Action::Answer { token, answer });
-                    }
+                Aside::Duplicate(Judged { position, session, sequence, .. }) => {
+                    self.answer_from_table(session, sequence, position, actions);
                 }
                 Aside::Rejected(session, sequence) => self.proposals.rejected(session, sequence),
             }
         }
-        self.applier.outstanding = Some((through, planned));
+        self.applier.outstanding = Some((through, judged));
         actions.push(Action::Apply(ApplyJob { through, commands }));
     }
 
     pub(crate) fn applied(&mut self, replies: &[Bytes], actions: &mut Vec<Action>) {
-        let Some((through, planned)) = self.applier.outstanding.take() else { return };
-        assert_eq!(replies.len(), planned.len(), "the machine answers every command once");
-        for (planned, reply) in planned.into_iter().zip(replies) {
-            self.sessions.record(planned.session, planned.sequence, reply);
-            if let Some(token) = self.proposals.applied(planned.session, planned.sequence) {
-                let answer = Answer::Applied { position: planned.position, reply: reply.clone() };
+        let Some((through, judged)) = self.applier.outstanding.take() else { return };
+        self.sessions.settle(&judged, replies);
+        let mut fresh = judged.iter().filter(|judged| judged.is_fresh);
+        for (judged, reply) in fresh.by_ref().zip(replies) {
+            if let Some(token) = self.proposals.applied(judged.session, judged.sequence) {
+                let answer = Answer::Applied { position: judged.position, reply: reply.clone() };
                 actions.push(Action::Answer { token, answer });
             }
         }
@@ -273,20 +263,36 @@ impl Node {
 
     /// After a snapshot took the place of entries: what of ours was in them?
     pub(crate) fn answer_from_sessions(&mut self, actions: &mut Vec<Action>) {
-        if let Some(session) = self.proposals.session() {
+        let Some(session) = self.proposals.session() else { return };
+        let position = self.applier.applied;
+        if self.sessions.is_open(session) {
             for sequence in self.proposals.unanswered() {
-                if let Some(reply) = self.sessions.reply(session, sequence)
-                    && let Some(token) = self.proposals.applied(session, sequence)
-                {
-                    let position = self.applier.applied;
-                    actions.push(Action::Answer {
-                        token,
-                        answer: Answer::Applied { position, reply },
-                    });
-                }
+                self.answer_from_table(session, sequence, position, actions);
             }
+            self.proposals.requeue_all();
+        } else {
+            // It was closed in what the snapshot covers, and with it went what it
+            // knew. Under another session, what it had applied would be applied again.
+            let unknown = self.proposals.session_lost();
+            refuse_all(unknown, actions);
         }
-        let sessions = &self.sessions;
-        self.proposals.resume(|id| sessions.is_open(id));
+    }
+
+    /// Answers a request of ours if the table says that it was applied.
+    fn answer_from_table(
+        &mut self,
+        session: SessionId,
+        sequence: u64,
+        position: Position,
+        actions: &mut Vec<Action>,
+    ) {
+        let answer = match self.sessions.outcome(session, sequence) {
+            Outcome::NotApplied => return,
+            Outcome::Reply(reply) => Answer::Applied { position, reply },
+            Outcome::ReplyLost => Answer::Refused(RequestError::ReplyLost),
+        };
+        if let Some(token) = self.proposals.applied(session, sequence) {
+            actions.push(Action::Answer { token, answer });
+        }
     }
 }

@@ -271,10 +271,8 @@ impl Node {
     /// The batch that the machine is about to apply ends here; for [`crate::apply_inline`].
     pub(crate) fn sidecar_after(&self, replies: &[Bytes]) -> Bytes {
         let mut sessions = self.sessions.clone();
-        if let Some((_, planned)) = &self.applier.outstanding {
-            for (planned, reply) in planned.iter().zip(replies) {
-                sessions.record(planned.session, planned.sequence, reply);
-            }
+        if let Some((_, judged)) = &self.applier.outstanding {
+            sessions.settle(judged, replies);
         }
         sessions.encode()
     }

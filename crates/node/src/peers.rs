@@ -54,7 +54,7 @@ impl Node {
         };
         match other {
             PeerFrame::Forward { entries } => {
-                if entries.iter().any(|(kind, payload)| !may_forward(*kind, payload)) {
+                if !entries.iter().all(|(kind, payload)| may_forward(peer, *kind, payload)) {
                     let change = self.links.close(link, FrameFault::OutOfTurn, actions);
                     self.links_changed(moment, change, actions);
                     return;
@@ -124,11 +124,11 @@ impl Node {
     }
 }
 
-/// What a peer may ask to have appended.
-fn may_forward(kind: EntryKind, payload: &Bytes) -> bool {
+/// What a peer may ask to have appended: commands, and sessions of its own.
+fn may_forward(peer: NodeId, kind: EntryKind, payload: &Bytes) -> bool {
     match kind {
         EntryKind::Noop => false,
         EntryKind::Command => payload.len() >= ENVELOPE_BYTES,
-        EntryKind::Session => OpenSession::decode(payload).is_ok(),
+        EntryKind::Session => OpenSession::decode(payload).is_ok_and(|open| open.node == peer),
     }
 }

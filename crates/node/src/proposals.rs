@@ -124,12 +124,20 @@ impl Proposals {
         self.requeue_all();
     }
 
-    /// After a snapshot took the place of the log: is our session in it?
-    pub(crate) fn resume(&mut self, is_open: impl Fn(SessionId) -> bool) {
-        match self.session {
-            Some(id) if !is_open(id) => self.reopen(),
-            _ => self.requeue_all(),
+    /// Our session is gone, and nobody knows what was applied under it: what was
+    /// never sent waits for another session, what was may have been applied.
+    pub(crate) fn session_lost(&mut self) -> Vec<(RequestToken, RequestError)> {
+        let mut answers = Vec::new();
+        for sequence in self.unanswered() {
+            if let Some(pending) = self.pending_mut(sequence)
+                && pending.sent > 0
+            {
+                answers.push((pending.token, RequestError::SessionLost));
+                self.remove(sequence);
+            }
         }
+        self.reopen();
+        answers
     }
 
     pub(crate) fn session(&self) -> Option<SessionId> {

@@ -5,11 +5,19 @@
 //! window of sequence numbers; what is below `lowest` was answered and is never
 //! applied again, what is in the window is remembered with its reply. A session
 //! ends when its member opens another: by an entry, never by a clock.
+//!
+//! Replies are bounded in bytes. Past the bound those of the session that holds
+//! most are let go, oldest first; that such a command was applied is remembered,
+//! so it is not applied again. Entries reach the machine in batches that differ
+//! from member to member, and a batch is judged before its replies are known. So
+//! that the table does not differ, everything that moves it is done in log order
+//! once they are (see [`Sessions::settle`]), but for the opening of a session,
+//! which begins a batch.
 
 use crate::envelope::{Envelope, OpenSession, SessionId};
 use bytes::{BufMut, Bytes, BytesMut};
 use driftless_codec::wire::{DecodeError, Reader, put_bytes};
-use driftless_raft::NodeId;
+use driftless_raft::{NodeId, Position};
 use std::collections::{BTreeMap, VecDeque};
 
 /// How far a sequence number may be ahead of the lowest unanswered one.
@@ -17,6 +25,9 @@ pub(crate) const WINDOW_MAX: u64 = 1 << 17;
 /// A reply longer than this is not kept: a retry after it was applied learns
 /// that it was applied, not what the reply was.
 const REPLY_BYTES_MAX: usize = 64 << 10;
+/// All replies together, in bytes. Past it so many are let go that an eighth is
+/// free. Members must agree on it: it is part of the replicated state.
+const REPLIES_BYTES_MAX: usize = 32 << 20;
 const SIDECAR_VERSION: u8 = 1;
 
 /// What is known of one request.
@@ -24,11 +35,9 @@ const SIDECAR_VERSION: u8 = 1;
 enum Slot {
     /// Never seen.
     Empty,
-    /// Handed to the machine; the reply is on its way.
-    Applying,
     /// Applied, with this reply.
     Done(Bytes),
-    /// Applied, with a reply too long to keep.
+    /// Applied; the reply was too long to keep, or was let go.
     DoneUnkept,
 }
 
@@ -37,25 +46,56 @@ struct Session {
     node: NodeId,
     boot: u64,
     lowest: u64,
+    /// As `lowest` will be once the batch under way is settled.
+    lowest_judged: u64,
+    /// What is fresh in the batch under way, ascending.
+    applying: Vec<u64>,
     /// The slots of `lowest`, `lowest + 1`, …
     window: VecDeque<Slot>,
+    /// Of the replies in `window`.
+    reply_bytes: usize,
+}
+
+/// A command that the log holds, and what becomes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Judged {
+    pub(crate) position: Position,
+    pub(crate) session: SessionId,
+    pub(crate) sequence: u64,
+    /// Its sender's lowest unanswered request.
+    lowest: u64,
+    /// Whether the machine applies it, and makes a reply.
+    pub(crate) is_fresh: bool,
 }
 
 /// What to do with a command that the log holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Admission {
-    /// It is new: apply it, then call [`Sessions::record`].
-    Fresh,
-    /// It was applied before; the reply, if it is there and was kept.
-    Duplicate(Option<Bytes>),
+    /// It is new: apply it.
+    Fresh(Judged),
+    /// It was applied before, or is being applied, or was answered.
+    Duplicate(Judged),
     /// Its session is not (or no longer) open: it must not be applied.
     NoSession,
+}
+
+/// What the table knows of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It was not applied.
+    NotApplied,
+    /// It was, and this is the reply.
+    Reply(Bytes),
+    /// It was; the reply was not kept.
+    ReplyLost,
 }
 
 /// The table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Sessions {
     table: BTreeMap<SessionId, Session>,
+    /// Of all replies.
+    reply_bytes: usize,
 }
 
 impl Sessions {
@@ -67,11 +107,9 @@ impl Sessions {
             return *id;
         }
         self.table.retain(|_, session| session.node != open.node);
+        self.reply_bytes = self.table.values().map(|session| session.reply_bytes).sum();
         let id = SessionId(index);
-        self.table.insert(
-            id,
-            Session { node: open.node, boot: open.boot, lowest: 0, window: VecDeque::new() },
-        );
+        self.table.insert(id, Session::new(open.node, open.boot, 0));
         id
     }
 
@@ -80,57 +118,63 @@ impl Sessions {
     }
 
     /// Judges the next command of the log.
-    pub(crate) fn admit(&mut self, envelope: &Envelope) -> Admission {
-        let Some(session) = self.table.get_mut(&envelope.session) else {
-            return Admission::NoSession;
-        };
-        while session.lowest < envelope.lowest {
-            if session.window.pop_front().is_none() {
-                session.lowest = envelope.lowest;
-            } else {
-                session.lowest += 1;
-            }
-        }
-        let Some(at) = envelope.sequence.checked_sub(session.lowest) else {
-            return Admission::Duplicate(None);
-        };
-        if at >= WINDOW_MAX {
+    pub(crate) fn admit(&mut self, position: Position, envelope: &Envelope) -> Admission {
+        let &Envelope { session: id, sequence, lowest, .. } = envelope;
+        let Some(session) = self.table.get_mut(&id) else { return Admission::NoSession };
+        session.lowest_judged = session.lowest_judged.max(lowest);
+        if sequence >= session.lowest_judged.saturating_add(WINDOW_MAX) {
             return Admission::NoSession;
         }
-        let at = at as usize;
-        if session.window.len() <= at {
-            session.window.resize(at + 1, Slot::Empty);
-        }
-        match &session.window[at] {
-            Slot::Empty => {
-                session.window[at] = Slot::Applying;
-                Admission::Fresh
+        let is_fresh = session.meet(sequence);
+        let judged = Judged { position, session: id, sequence, lowest, is_fresh };
+        if is_fresh { Admission::Fresh(judged) } else { Admission::Duplicate(judged) }
+    }
+
+    /// Takes in what came of a batch: a reply for each command that was fresh.
+    pub(crate) fn settle(&mut self, batch: &[Judged], replies: &[Bytes]) {
+        let mut replies = replies.iter();
+        for judged in batch {
+            let reply = if judged.is_fresh { replies.next() } else { None };
+            let Some(session) = self.table.get_mut(&judged.session) else { continue };
+            let before = session.reply_bytes;
+            session.advance(judged.lowest);
+            if let Some(reply) = reply {
+                session.record(judged.sequence, reply);
             }
-            Slot::Applying | Slot::DoneUnkept => Admission::Duplicate(None),
-            Slot::Done(reply) => Admission::Duplicate(Some(reply.clone())),
+            self.reply_bytes = self.reply_bytes - before + session.reply_bytes;
+            if self.reply_bytes > REPLIES_BYTES_MAX {
+                self.let_go();
+            }
+        }
+        for session in self.table.values_mut() {
+            session.applying.clear();
         }
     }
 
-    /// The machine's reply to a command that was `Fresh`.
-    pub(crate) fn record(&mut self, id: SessionId, sequence: u64, reply: &Bytes) {
-        let Some(session) = self.table.get_mut(&id) else { return };
-        let Some(at) = sequence.checked_sub(session.lowest) else { return };
-        if let Some(slot) = session.window.get_mut(at as usize) {
-            *slot = if reply.len() <= REPLY_BYTES_MAX {
-                Slot::Done(reply.clone())
-            } else {
-                Slot::DoneUnkept
+    /// There are too many bytes of replies.
+    fn let_go(&mut self) {
+        let bytes_max = REPLIES_BYTES_MAX - REPLIES_BYTES_MAX / 8;
+        while self.reply_bytes > bytes_max {
+            let held = |session: &Session| session.reply_bytes;
+            let most = self.table.values().map(held).max().unwrap_or(0);
+            let Some(session) = self.table.values_mut().find(|session| held(session) == most)
+            else {
+                return;
             };
+            self.reply_bytes -= session.let_go(self.reply_bytes - bytes_max);
         }
     }
 
-    /// The reply to a request that was applied, if it was kept.
-    pub(crate) fn reply(&self, id: SessionId, sequence: u64) -> Option<Bytes> {
-        let session = self.table.get(&id)?;
-        let at = sequence.checked_sub(session.lowest)?;
-        match session.window.get(at as usize)? {
-            Slot::Empty | Slot::Applying | Slot::DoneUnkept => None,
-            Slot::Done(reply) => Some(reply.clone()),
+    /// What became of a request of an open session.
+    pub(crate) fn outcome(&self, id: SessionId, sequence: u64) -> Outcome {
+        let slot = self.table.get(&id).and_then(|session| {
+            let at = sequence.checked_sub(session.lowest)?;
+            session.window.get(at as usize)
+        });
+        match slot {
+            None | Some(Slot::Empty) => Outcome::NotApplied,
+            Some(Slot::Done(reply)) => Outcome::Reply(reply.clone()),
+            Some(Slot::DoneUnkept) => Outcome::ReplyLost,
         }
     }
 
@@ -147,7 +191,7 @@ impl Sessions {
             out.put_u32_le(session.window.len() as u32);
             for slot in &session.window {
                 match slot {
-                    Slot::Empty | Slot::Applying => out.put_u8(0),
+                    Slot::Empty => out.put_u8(0),
                     Slot::DoneUnkept => out.put_u8(1),
                     Slot::Done(reply) => {
                         out.put_u8(2);
@@ -161,10 +205,10 @@ impl Sessions {
 
     /// Reads what [`Sessions::encode`] wrote; nothing at all is an empty table.
     pub(crate) fn decode(sidecar: &Bytes) -> Result<Self, DecodeError> {
-        let mut table = BTreeMap::new();
         if sidecar.is_empty() {
-            return Ok(Self { table });
+            return Ok(Self::default());
         }
+        let (mut table, mut reply_bytes) = (BTreeMap::new(), 0);
         let mut reader = Reader::new(sidecar.clone());
         let version = reader.u8("the version of the session table")?;
         if version != SIDECAR_VERSION {
@@ -179,9 +223,10 @@ impl Sessions {
             let boot = reader.u64("a session's boot")?;
             let lowest = reader.u64("a session's lowest unanswered")?;
             let count = reader.count(1, "the number of replies")?;
-            let mut window = VecDeque::with_capacity(count);
+            let mut session = Session::new(node, boot, lowest);
+            session.window.reserve(count);
             for _ in 0..count {
-                window.push_back(match reader.u8("a reply's kind")? {
+                let slot = match reader.u8("a reply's kind")? {
                     0 => Slot::Empty,
                     1 => Slot::DoneUnkept,
                     2 => {
@@ -194,72 +239,90 @@ impl Sessions {
                             value: u64::from(other),
                         });
                     }
-                });
+                };
+                session.reply_bytes += slot.reply_bytes();
+                session.window.push_back(slot);
             }
-            table.insert(id, Session { node, boot, lowest, window });
+            reply_bytes += session.reply_bytes;
+            table.insert(id, session);
         }
         reader.end()?;
-        Ok(Self { table })
+        Ok(Self { table, reply_bytes })
+    }
+}
+
+impl Slot {
+    fn reply_bytes(&self) -> usize {
+        if let Self::Done(reply) = self { reply.len() } else { 0 }
+    }
+}
+
+impl Session {
+    fn new(node: NodeId, boot: u64, lowest: u64) -> Self {
+        let (applying, window) = (Vec::new(), VecDeque::new());
+        Self { node, boot, lowest, lowest_judged: lowest, applying, window, reply_bytes: 0 }
+    }
+
+    /// Whether the log holds a request for the first time: it was not answered, not
+    /// applied, and is not being applied.
+    fn meet(&mut self, sequence: u64) -> bool {
+        if sequence < self.lowest_judged {
+            return false;
+        }
+        let slot = self.window.get((sequence - self.lowest) as usize);
+        if slot.is_some_and(|slot| *slot != Slot::Empty) {
+            return false;
+        }
+        let Err(at) = self.applying.binary_search(&sequence) else { return false };
+        // Mostly they come in order, and this is the end.
+        self.applying.insert(at, sequence);
+        true
+    }
+
+    /// What is below `lowest` was answered.
+    fn advance(&mut self, lowest: u64) {
+        while self.lowest < lowest {
+            match self.window.pop_front() {
+                Some(slot) => {
+                    self.reply_bytes -= slot.reply_bytes();
+                    self.lowest += 1;
+                }
+                None => self.lowest = lowest,
+            }
+        }
+    }
+
+    fn record(&mut self, sequence: u64, reply: &Bytes) {
+        let Some(at) = sequence.checked_sub(self.lowest) else { return };
+        let at = at as usize;
+        if self.window.len() <= at {
+            self.window.resize(at + 1, Slot::Empty);
+        }
+        let is_kept = reply.len() <= REPLY_BYTES_MAX;
+        let slot = if is_kept { Slot::Done(reply.clone()) } else { Slot::DoneUnkept };
+        self.reply_bytes += slot.reply_bytes();
+        self.window[at] = slot;
+    }
+
+    /// Lets go of replies, oldest first, of `bytes` or a little more; says of how
+    /// many.
+    fn let_go(&mut self, bytes: usize) -> usize {
+        let mut gone = 0;
+        for slot in &mut self.window {
+            if gone >= bytes {
+                break;
+            }
+            let reply_bytes = slot.reply_bytes();
+            if reply_bytes > 0 {
+                *slot = Slot::DoneUnkept;
+                gone += reply_bytes;
+            }
+        }
+        self.reply_bytes -= gone;
+        gone
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn envelope(session: SessionId, sequence: u64, lowest: u64) -> Envelope {
-        Envelope { session, sequence, lowest, command: Bytes::new() }
-    }
-
-    #[test]
-    fn a_command_is_fresh_once_and_its_reply_is_kept_until_answered() {
-        let mut sessions = Sessions::default();
-        let id = sessions.open(10, OpenSession { node: NodeId(1), boot: 7 });
-        let reply = Bytes::from_static(b"ok");
-        assert_eq!(sessions.admit(&envelope(id, 3, 0)), Admission::Fresh);
-        assert_eq!(sessions.admit(&envelope(id, 3, 0)), Admission::Duplicate(None), "applying");
-        assert_eq!(sessions.reply(id, 3), None);
-        sessions.record(id, 3, &reply);
-        assert_eq!(sessions.admit(&envelope(id, 3, 0)), Admission::Duplicate(Some(reply.clone())));
-        assert_eq!(sessions.admit(&envelope(id, 1, 0)), Admission::Fresh, "out of order");
-        assert_eq!(sessions.reply(id, 3), Some(reply));
-
-        assert_eq!(sessions.admit(&envelope(id, 9, 4)), Admission::Fresh);
-        assert_eq!(sessions.admit(&envelope(id, 3, 0)), Admission::Duplicate(None), "answered");
-        assert_eq!(sessions.admit(&envelope(id, 4 + WINDOW_MAX, 4)), Admission::NoSession);
-    }
-
-    #[test]
-    fn a_new_boot_ends_the_old_session_and_an_echo_of_it_does_nothing() {
-        let mut sessions = Sessions::default();
-        let first = OpenSession { node: NodeId(1), boot: 7 };
-        let old = sessions.open(10, first);
-        assert_eq!(sessions.open(11, first), old, "the same request, twice in the log");
-        let other = sessions.open(12, OpenSession { node: NodeId(2), boot: 7 });
-        let new = sessions.open(13, OpenSession { node: NodeId(1), boot: 8 });
-        assert_eq!(sessions.admit(&envelope(old, 0, 0)), Admission::NoSession);
-        assert_eq!(sessions.admit(&envelope(new, 0, 0)), Admission::Fresh);
-        assert_eq!(sessions.admit(&envelope(other, 0, 0)), Admission::Fresh);
-    }
-
-    #[test]
-    fn the_table_travels_and_every_cut_or_changed_byte_is_an_error_or_a_table() {
-        let mut sessions = Sessions::default();
-        let id = sessions.open(10, OpenSession { node: NodeId(1), boot: 7 });
-        for (sequence, size) in [(2, 3), (4, REPLY_BYTES_MAX + 1), (5, 0)] {
-            assert_eq!(sessions.admit(&envelope(id, sequence, 1)), Admission::Fresh);
-            sessions.record(id, sequence, &Bytes::from(vec![1; size]));
-        }
-        let bytes = sessions.encode();
-        assert_eq!(Sessions::decode(&bytes), Ok(sessions));
-        for length in 1..bytes.len() {
-            assert!(Sessions::decode(&bytes.slice(..length)).is_err());
-        }
-        for at in 0..bytes.len() {
-            let mut bad = bytes.to_vec();
-            bad[at] ^= 0xff;
-            drop(Sessions::decode(&Bytes::from(bad)));
-        }
-        assert_eq!(Sessions::decode(&Bytes::new()), Ok(Sessions::default()));
-    }
-}
+#[path = "sessions_tests.rs"]
+mod tests;

@@ -171,7 +171,12 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
                 }
                 Heard::Output(self.workload.read(&open.input, &running.machine.reader()))
             }
-            Answer::Refused(RequestError::TimedOut | RequestError::Stopped) => Heard::Unknown,
+            Answer::Refused(
+                RequestError::TimedOut
+                | RequestError::Stopped
+                | RequestError::ReplyLost
+                | RequestError::SessionLost,
+            ) => Heard::Unknown,
             Answer::Refused(error) => {
                 match error {
                     RequestError::DiskFull => self.report.count(Situation::RefusedDiskFull),

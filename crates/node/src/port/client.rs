@@ -66,6 +66,11 @@ pub enum RequestError {
     /// The deadline passed after the command was sent: it may yet be applied,
     /// or never. For a read it only means that no confirmation came in time.
     TimedOut,
+    /// The command was applied, but its reply is not kept any more.
+    ReplyLost,
+    /// This member fell so far behind that nobody remembers what became of the
+    /// command: it was applied, or never will be.
+    SessionLost,
     /// The node is stopping; a command that was sent may yet be applied.
     Stopped,
 }
@@ -80,6 +85,10 @@ impl fmt::Display for RequestError {
             Self::DiskFull => f.write_str("the leader's disk is full: free space; reads go on"),
             Self::NoLeader => f.write_str("no leader was found before the deadline"),
             Self::TimedOut => f.write_str("no answer before the deadline; the outcome is unknown"),
+            Self::ReplyLost => f.write_str("the command was applied; its reply is lost"),
+            Self::SessionLost => {
+                f.write_str("this member was too far behind; the outcome is unknown")
+            }
             Self::Stopped => f.write_str("the node is stopping"),
         }
     }

@@ -1,10 +1,14 @@
 //! Snapshots: taken, sent, loaded.
 
-use super::cluster::{elected, options};
+use super::cluster::{Cluster, elected, options};
+use crate::Node;
+use crate::envelope::OpenSession;
 use crate::port::{
-    Action, ClientRequest, Event, NodeOptions, Report, RequestToken, SnapshotDone, SnapshotJob,
+    Action, Answer, ClientRequest, Event, NodeOptions, Report, RequestError, RequestToken,
+    SnapshotDone, SnapshotJob,
 };
 use bytes::Bytes;
+use driftless_codec::EntryKind;
 use driftless_log::SnapshotMeta;
 use driftless_raft::{NodeId, Position, Time};
 
@@ -44,8 +48,10 @@ fn a_follower_behind_the_log_is_caught_up_by_a_snapshot_in_pieces() {
     cluster.assert_agree();
 }
 
-#[test]
-fn an_answer_that_a_snapshot_swallowed_is_found_in_its_sessions() {
+/// A follower's command is applied by the others, which take a snapshot; it did
+/// not hear of that, being cut off, and installs the snapshot. `meanwhile` happens
+/// at the leader after the command.
+fn swallowed_by_a_snapshot(meanwhile: fn(&mut Node, NodeId)) -> (Cluster, u64) {
     let mut cluster = elected(3, snapshots_often);
     let (leader, followers) = (cluster.leader(), cluster.followers());
     let (follower, other) = (followers[0], followers[1]);
@@ -67,6 +73,8 @@ fn an_answer_that_a_snapshot_swallowed_is_found_in_its_sessions() {
     cluster.unlink(follower);
     cluster.queue.push_front(forward);
     cluster.settle();
+    let node = cluster.members.get_mut(&leader).and_then(|m| m.node.as_mut()).expect("it leads");
+    meanwhile(node, NodeId(follower));
     for token in 0..40 {
         cluster.ask(other, 100 + token, "more");
     }
@@ -79,8 +87,31 @@ fn an_answer_that_a_snapshot_swallowed_is_found_in_its_sessions() {
     cluster.settle();
     cluster.pass(10_000_000);
     assert_eq!(cluster.members[&follower].loads, 1);
-    cluster.assert_applied(follower, 2, "2");
     cluster.assert_agree();
+    (cluster, follower)
+}
+
+#[test]
+fn an_answer_that_a_snapshot_swallowed_is_found_in_its_sessions() {
+    let (cluster, follower) = swallowed_by_a_snapshot(|_, _| {});
+    cluster.assert_applied(follower, 2, "2");
+}
+
+/// Under another session it would be applied a second time.
+#[test]
+fn a_command_whose_session_ended_behind_a_snapshot_is_not_sent_again() {
+    let (mut cluster, follower) = swallowed_by_a_snapshot(|leader, follower| {
+        // What an earlier boot of the follower had asked for comes late.
+        let open = OpenSession { node: follower, boot: 99 };
+        leader.forwarded.push((follower, EntryKind::Session, open.encode()));
+    });
+    let lost = Answer::Refused(RequestError::SessionLost);
+    assert_eq!(cluster.answer(follower, 2), Some(&lost));
+    cluster.ask(follower, 3, "after");
+    cluster.pass(1_000_000);
+    assert!(matches!(cluster.answer(follower, 3), Some(Answer::Applied { .. })));
+    let seen = &cluster.members[&follower].machine.seen;
+    assert_eq!(seen.iter().filter(|command| *command == "swallowed").count(), 1);
 }
 
 /// Found by the simulator: the newer snapshot's name was given to the older
