@@ -78,6 +78,10 @@ impl Node {
         if let Some(job) = unfitting.and_then(|bytes| self.room.ask_for(bytes)) {
             actions.push(Action::Log(job));
         }
+        let waiting: usize = self.forwarded.iter().map(|(_, _, payload)| payload.len()).sum();
+        if waiting > self.options.pending_bytes_max {
+            self.refuse_forwarded(ForwardRefusal::Busy, actions);
+        }
         if entries.is_empty() {
             return;
         }

@@ -120,7 +120,8 @@ impl Node {
         }
         let snapshot = snapshot.filter(|snapshot| snapshot.last > Position::ZERO);
         let in_machine = Position::new(machine.position.term, machine.position.index);
-        if in_machine.index > trail.last().index {
+        // What lies behind the log's base is committed, and the machine's own concern.
+        if in_machine.index >= trail.base().index && !trail.contains(in_machine) {
             return Err(StartError::Machine("it has applied entries that the log does not hold"));
         }
         let sessions = Sessions::decode(&machine.sidecar)

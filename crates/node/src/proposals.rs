@@ -59,7 +59,9 @@ impl Proposals {
             session: None,
             open_asked: None,
             pending: VecDeque::new(),
-            lowest: 0,
+            // Sequence numbers of two boots do not meet: what a leader says of the
+            // one is not taken to be about the other.
+            lowest: boot >> 8,
             queue: VecDeque::new(),
             bytes: 0,
             bytes_max,

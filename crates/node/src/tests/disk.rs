@@ -2,8 +2,14 @@
 
 use super::cluster::{AMPLE, Cluster, elected, options};
 use crate::port::{Answer, Event, LogDone, NodeOptions, RequestError, StopReason};
-use driftless_log::Room;
-use driftless_raft::{Index, NodeId};
+use crate::{Node, StartError};
+use bytes::Bytes;
+use driftless_log::{Identity, Recovered, Room};
+use driftless_machine::{AppliedPosition, Durable};
+use driftless_raft::{
+    GroupId, HardState, Index, Membership, Moment, NodeId, Run, Term, Time, Trail,
+};
+use std::collections::BTreeMap;
 
 #[test]
 fn a_full_disk_refuses_writes_serves_reads_and_recovers() {
@@ -141,4 +147,30 @@ fn a_leader_that_cannot_read_an_entry_back_stops_so_that_another_leads() {
     let new = cluster.leader();
     cluster.ask(new, 20, "after");
     cluster.assert_applied(new, 20, "11");
+}
+
+#[test]
+fn a_machine_that_applied_what_the_log_does_not_hold_is_refused() {
+    let mut trail = Trail::default();
+    trail.append(Run::new(2, 1, 5));
+    let start = |term, index| {
+        let recovered = Recovered {
+            group: GroupId(1),
+            hard_state: HardState { current_term: Term(3), ..HardState::default() },
+            trail: trail.clone(),
+            membership: Membership::of([NodeId(1)]),
+            snapshot: None,
+            damaged: Vec::new(),
+        };
+        let identity = Identity { cluster_id: 9, node_id: NodeId(1), incarnation: 1 };
+        let machine =
+            Durable { position: AppliedPosition { term, index }, sidecar: Bytes::default() };
+        let moment = Moment { now: Time(1), random: 5 };
+        let peers = BTreeMap::new();
+        Node::new(options(NodeId(1)), identity, recovered, peers, &machine, moment).err()
+    };
+    assert_eq!(start(2, 5), None);
+    assert_eq!(start(0, 0), None);
+    assert!(matches!(start(2, 6), Some(StartError::Machine(_))), "beyond the end");
+    assert!(matches!(start(1, 5), Some(StartError::Machine(_))), "of another term");
 }
