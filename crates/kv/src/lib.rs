@@ -57,4 +57,4 @@ pub use reply::{
     ApplyError, CompactionResponse, DeleteRangeResponse, PutResponse, RangeResponse, ReadError,
     Reply, Response, ResponseOp, TxnResponse,
 };
-pub use watch::{Compacted, Event, EventKind, Events, RevisionEvents};
+pub use watch::{Compacted, Event, EventKind, Events, Follower, RevisionEvents};

@@ -7,7 +7,7 @@ use crate::reply::{RangeResponse, ReadError, TxnResponse};
 use crate::store::arena::Record;
 use crate::store::index::End;
 use crate::store::{At, State, key_value};
-use crate::watch::{self, Compacted, Event, Events};
+use crate::watch::{self, Compacted, Event, Events, Follower};
 use parking_lot::RwLockReadGuard;
 use std::fmt;
 use std::ops::ControlFlow;
@@ -175,6 +175,11 @@ impl Reader {
             return Ok(Events { revisions: Vec::new(), next_revision: from_revision });
         }
         watch::events(&self.shared.state.read(), from_revision, revisions_max, bytes_max)
+    }
+
+    /// Follows the events from the present on, all of them.
+    pub fn follow(&self) -> Follower {
+        Follower::new(&self.shared)
     }
 
     /// What an event's key was before: read at its revision less one. `None`

@@ -1,7 +1,9 @@
 //! Events since the compaction, in whole revisions.
 
-use crate::support::{all_events, delete, do_compact, do_delete, do_put, do_txn, put, then};
-use driftless_kv::{Compacted, EventKind, RequestOp, Store};
+use crate::support::{
+    all_events, apply_all, delete, do_compact, do_delete, do_put, do_txn, put, snapshot, then,
+};
+use driftless_kv::{Command, Compacted, CompactionRequest, EventKind, RequestOp, Store};
 use driftless_machine::StateMachine;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -80,6 +82,77 @@ fn events_of_the_compacted_revision_are_left_with_its_deletions() {
     assert_eq!((events[0].kind, &events[0].kv.key[..]), (EventKind::Delete, &b"a"[..]));
     assert_eq!(reader.prev_kv(&events[0]), None, "that was before the compacted revision");
     assert_eq!(events.len(), 51);
+}
+
+/// Writes and a compaction of them in one batch, before anybody could read.
+#[test]
+fn a_compaction_does_not_overtake_a_follower() {
+    let mut store = Store::with_segment_bytes(128);
+    do_put(&mut store, "a", "before");
+    let mut follower = store.reader().follow();
+    assert_eq!(follower.next_revision(), 3);
+    let mut batch: Vec<Command> =
+        (3..=60).map(|n| Command::Put(put("a", &n.to_string()))).collect();
+    let delete_and_put =
+        vec![RequestOp::DeleteRange(delete("a", "\0")), RequestOp::Put(put("a", "61"))];
+    batch.push(Command::Txn(then(delete_and_put)));
+    batch.push(Command::Compact(CompactionRequest { revision: 61, physical: false }));
+    apply_all(&mut store, &batch);
+    // The sweep comes by, again and again.
+    for _ in 0..200 {
+        do_put(&mut store, "b", "");
+    }
+    assert_eq!(store.reader().events(60, 1, 1), Err(Compacted { compact_revision: 61 }));
+
+    let mut seen = Vec::new();
+    while follower.next_revision() <= 61 {
+        let events = follower.read(7, usize::MAX).unwrap();
+        assert_eq!(events.next_revision, follower.next_revision());
+        seen.extend(events.revisions.iter().map(|r| (r.revision, r.events.len())));
+    }
+    let expected = (3..=60).map(|revision| (revision, 1)).chain([(61, 2)]);
+    assert_eq!(seen[..59], expected.collect::<Vec<_>>());
+
+    // What it has read or skipped is kept for it no longer.
+    let value = "v".repeat(100);
+    for _ in 0..500 {
+        let revision = do_put(&mut store, "b", &value);
+        follower.skip();
+        assert_eq!(follower.next_revision(), revision + 1);
+        do_compact(&mut store, revision).unwrap();
+    }
+    let held = store.reader().size().total_bytes;
+    assert!(held < 20_000, "{held} bytes of history that nobody reads");
+    assert!(follower.read(1, 1).unwrap().revisions.is_empty());
+}
+
+#[test]
+fn a_follower_learns_that_a_snapshot_took_its_events() {
+    let mut ahead = Store::new();
+    for n in 2..=50 {
+        do_put(&mut ahead, "a", &n.to_string());
+    }
+    do_compact(&mut ahead, 40).unwrap();
+    let snapshot = snapshot(&mut ahead, 1 << 20);
+    for (writes, gone) in [(5, true), (42, false)] {
+        let mut store = Store::new();
+        for _ in 0..writes {
+            do_put(&mut store, "a", "");
+        }
+        let mut follower = store.reader().follow();
+        store.restore(&mut &snapshot[..]).unwrap();
+        let read = follower.read(1, 1);
+        if gone {
+            assert_eq!(read, Err(Compacted { compact_revision: 40 }));
+            assert_eq!(follower.next_revision(), 51, "it goes on from the present");
+        } else {
+            assert_eq!(read.unwrap().revisions[0].revision, i64::from(writes) + 2);
+        }
+        do_put(&mut store, "b", "");
+        while follower.next_revision() <= 51 {
+            follower.read(1, 1).unwrap();
+        }
+    }
 }
 
 #[test]
