@@ -57,6 +57,15 @@ impl LocalBackend {
         self.refusals.lock().unwrap().push(error);
     }
 
+    /// Applies commands in one batch, so that nothing comes between them.
+    pub fn apply_at_once(&self, commands: &[driftless_kv::Command]) {
+        let commands: Vec<Bytes> = commands.iter().map(driftless_kv::Command::encode).collect();
+        let through = AppliedPosition { term: 1, index: 1 };
+        let batch =
+            Batch { through, commands: &commands, sidecar: &|_| unreachable!("it has no disk") };
+        self.store.lock().unwrap().apply(&batch);
+    }
+
     fn refusal(&self) -> Result<(), RequestError> {
         self.refusals.lock().unwrap().pop().map_or(Ok(()), Err)
     }

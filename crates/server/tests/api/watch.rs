@@ -1,6 +1,7 @@
 //! `etcdserverpb.Watch`: etcd's rules, one by one.
 
 use crate::support::{MEMBER, Server, WatchStream, put_request, start, start_with, watch_request};
+use driftless_kv::{Command, CompactionRequest, PutRequest};
 use driftless_server::pb::{self, FilterType, WatchCreateRequest, request_op::Request as Op};
 use driftless_server::{ConnectionLimits, Limits};
 use std::time::Duration;
@@ -317,6 +318,65 @@ async fn a_slow_client_is_told_when_its_history_is_compacted() {
     };
     assert_eq!((canceled.watch_id, canceled.compact_revision), (0, 401));
     assert!(next < 401, "it was cancelled because something was gone");
+}
+
+/// Who reads at once what is sent to it is not slow, however late we send it.
+#[tokio::test]
+async fn a_compaction_does_not_cancel_who_is_up_to_date() {
+    let server = start().await;
+    let mut stream = server.watch().await;
+    create(&mut stream, watch_request("k", "")).await;
+    let put = |value: i64| {
+        let value = value.to_string().into();
+        Command::Put(PutRequest { key: "k".into(), value, ..PutRequest::default() })
+    };
+    let mut batch: Vec<Command> = (2..=100).map(put).collect();
+    batch.push(Command::Compact(CompactionRequest { revision: 100, physical: true }));
+    server.backend.apply_at_once(&batch);
+    for n in 101..=300 {
+        server.put("other", &n.to_string()).await;
+    }
+    let mut seen = Vec::new();
+    while seen.len() < 99 {
+        seen.extend(stream.events().await);
+    }
+    let expected: Vec<_> = (2..=100).map(|n| event(PUT, "k", &n.to_string(), n)).collect();
+    assert_eq!(seen, expected);
+}
+
+#[tokio::test]
+async fn who_waits_for_the_future_is_not_told_of_the_past() {
+    let limits = Limits { progress_interval: Duration::from_millis(50), ..Limits::default() };
+    let server = start_with(limits, ConnectionLimits::default()).await;
+    let mut stream = server.watch().await;
+    let notify = WatchCreateRequest { progress_notify: true, ..watch_request("k", "") };
+    let future = WatchCreateRequest { start_revision: 4, ..notify.clone() };
+    create(&mut stream, future).await;
+    create(&mut stream, notify).await;
+    for put in 2..=3 {
+        for _round in 0..2 {
+            let progress = stream.next().await;
+            assert_eq!((progress.watch_id, progress.events.len()), (1, 0));
+        }
+        server.put("other", &put.to_string()).await;
+    }
+    server.put("other", "4").await;
+    let mut told = stream.next().await;
+    while told.watch_id == 1 {
+        told = stream.next().await;
+    }
+    assert_eq!((told.watch_id, told.header.unwrap().revision), (0, 4));
+
+    // Nor is the stream, when it asks.
+    let mut stream = server.watch().await;
+    create(&mut stream, watch_request("k", "")).await;
+    create(&mut stream, WatchCreateRequest { start_revision: 6, ..watch_request("k", "") }).await;
+    stream.progress().await;
+    stream.cancel(1).await;
+    let canceled = stream.next().await;
+    assert!(canceled.canceled, "nothing was answered before: {canceled:?}");
+    let progress = stream.next().await;
+    assert_eq!((progress.watch_id, progress.header.unwrap().revision), (-1, 4));
 }
 
 #[tokio::test]

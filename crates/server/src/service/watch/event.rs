@@ -89,10 +89,6 @@ impl SharedEvent {
         &self.event.kv.key
     }
 
-    pub(super) fn payload_bytes(&self) -> usize {
-        self.event.kv.key.len() + self.event.kv.value.len()
-    }
-
     /// The event as a field of a [`pb::WatchResponse`], with the key before it
     /// if `previous` is given to read it from and it is there.
     pub(super) fn field(&self, previous: Option<&Reader>) -> &Bytes {

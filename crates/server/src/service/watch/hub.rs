@@ -10,7 +10,7 @@ use super::event::{Range, SharedRevision};
 use crate::backend::Backend;
 use crate::metrics::{Count, Metrics};
 use bytes::Bytes;
-use driftless_kv::{EventKind, Reader};
+use driftless_kv::{EventKind, Follower, Reader};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -47,9 +47,10 @@ impl Filters {
 #[derive(Debug)]
 pub(super) struct Delivery {
     pub(super) watch_id: i64,
-    pub(super) revision: Arc<SharedRevision>,
-    /// Which events of the revision.
-    pub(super) events: Vec<u32>,
+    pub(super) revision: i64,
+    /// Fields of a response. As such, since the events as they were read share
+    /// memory with all that was read beside them, and this may wait for long.
+    pub(super) events: Vec<Bytes>,
 }
 
 /// What the hub has for a stream.
@@ -81,8 +82,9 @@ struct Shared {
 }
 
 struct State {
-    /// All revisions up to here were given to the watchers here.
-    dispatched: i64,
+    /// Reads what is to be handed out: a compaction shall not cancel watchers
+    /// that are up to date but for us.
+    follower: Follower,
     next_stream: u64,
     streams: BTreeMap<u64, Stream>,
     /// Watchers of a single key, by key.
@@ -103,6 +105,7 @@ struct Stream {
 struct Watcher {
     range: Range,
     filters: Filters,
+    prev_kv: bool,
     /// Wants nothing older.
     from: i64,
 }
@@ -116,7 +119,7 @@ impl Hub {
         let hook = Arc::clone(&news);
         reader.on_revision(Box::new(move |_| hook.notify_one()));
         let state = State {
-            dispatched: reader.revision(),
+            follower: reader.follow(),
             next_stream: 0,
             streams: BTreeMap::new(),
             points: BTreeMap::new(),
@@ -175,13 +178,20 @@ impl HubStream {
 
     /// Takes a watcher that has seen everything before `next` into the hub, if
     /// the hub has not gone past that; else it must read on by itself.
-    pub(super) fn join(&self, watch_id: i64, range: &Range, filters: Filters, next: i64) -> bool {
+    pub(super) fn join(
+        &self,
+        watch_id: i64,
+        range: &Range,
+        filters: Filters,
+        prev_kv: bool,
+        next: i64,
+    ) -> bool {
         let mut state = self.shared.state.lock();
         if state.watchers.is_empty() {
             // Nobody was listening: there was nothing to hand out.
-            state.dispatched = state.dispatched.max(self.shared.reader.revision());
+            state.follower.skip();
         }
-        if next <= state.dispatched {
+        if next < state.follower.next_revision() {
             return false;
         }
         let key = (self.id, watch_id);
@@ -191,7 +201,8 @@ impl HubStream {
                 state.ranges.insert(key, range.clone());
             }
         }
-        state.watchers.insert(key, Watcher { range: range.clone(), filters, from: next });
+        let watcher = Watcher { range: range.clone(), filters, prev_kv, from: next };
+        state.watchers.insert(key, watcher);
         true
     }
 
@@ -218,9 +229,10 @@ impl HubStream {
         }
     }
 
-    /// Hands out now what is new, rather than when the hub comes to it.
+    /// Hands out now what is there, rather than when the hub comes to it.
     pub(super) fn dispatch_now(&self) {
-        while self.shared.dispatch_some() {}
+        let revision = self.shared.reader.revision();
+        while self.shared.dispatch_some() <= revision {}
     }
 
     /// Up to where this stream's watchers in the hub have been given everything,
@@ -228,14 +240,8 @@ impl HubStream {
     pub(super) fn sent_through(&self) -> Option<i64> {
         let state = self.shared.state.lock();
         let stream = state.streams.get(&self.id)?;
-        (stream.deliveries.is_empty() && stream.lagging.is_empty()).then_some(state.dispatched)
-    }
-
-    /// The latest revision that a watcher of this stream waits for; 0 without one.
-    pub(super) fn joined_from_max(&self) -> i64 {
-        let state = self.shared.state.lock();
-        let watchers = state.watchers.range((self.id, i64::MIN)..=(self.id, i64::MAX));
-        watchers.map(|(_, watcher)| watcher.from).max().unwrap_or(0)
+        let nothing_waits = stream.deliveries.is_empty() && stream.lagging.is_empty();
+        nothing_waits.then(|| state.follower.next_revision() - 1)
     }
 }
 
@@ -270,7 +276,7 @@ impl Stream {
 
 impl Delivery {
     fn bytes(&self) -> usize {
-        self.events.iter().map(|event| self.revision.events[*event as usize].payload_bytes()).sum()
+        self.events.iter().map(Bytes::len).sum()
     }
 }
 
@@ -290,13 +296,13 @@ impl State {
     }
 
     /// Hands one revision to all whom it concerns.
-    fn dispatch(&mut self, revision: &Arc<SharedRevision>, metrics: &Arc<Metrics>) {
-        let mut matched: BTreeMap<WatcherKey, Vec<u32>> = BTreeMap::new();
+    fn dispatch(&mut self, revision: &SharedRevision, reader: &Reader, metrics: &Arc<Metrics>) {
+        let mut matched: BTreeMap<WatcherKey, Vec<usize>> = BTreeMap::new();
         for (number, event) in revision.events.iter().enumerate() {
             let mut offer = |key: WatcherKey| {
                 let watcher = &self.watchers[&key];
                 if revision.revision >= watcher.from && watcher.filters.let_pass(event.kind()) {
-                    matched.entry(key).or_default().push(number as u32);
+                    matched.entry(key).or_default().push(number);
                 }
             };
             if let Some(keys) = self.points.get(event.key()) {
@@ -308,10 +314,16 @@ impl State {
                 }
             }
         }
-        for (key, events) in matched {
+        for (key, numbers) in matched {
             let stream = self.streams.get_mut(&key.0).expect("watchers go with their stream");
             if stream.has_room() {
-                let delivery = Delivery { watch_id: key.1, revision: Arc::clone(revision), events };
+                let previous = self.watchers[&key].prev_kv.then_some(reader);
+                let fields = numbers.iter().map(|n| revision.events[*n].field(previous).clone());
+                let delivery = Delivery {
+                    watch_id: key.1,
+                    revision: revision.revision,
+                    events: fields.collect(),
+                };
                 stream.queued_events += delivery.events.len();
                 stream.queued_bytes += delivery.bytes();
                 stream.deliveries.push_back(delivery);
@@ -322,7 +334,6 @@ impl State {
             // A permit is kept where nobody waits yet, so this is cheap to repeat.
             self.streams[&key.0].wake.notify_one();
         }
-        self.dispatched = revision.revision;
     }
 
     /// The history that the hub should hand out is gone: each watcher finds out
@@ -345,7 +356,7 @@ async fn dispatch_forever(hub: std::sync::Weak<Shared>, news: Arc<Notify>) {
         news.notified().await;
         loop {
             let Some(hub) = hub.upgrade() else { return };
-            if !hub.dispatch_some() {
+            if hub.dispatch_some() > hub.reader.revision() {
                 break;
             }
             drop(hub);
@@ -355,24 +366,21 @@ async fn dispatch_forever(hub: std::sync::Weak<Shared>, news: Arc<Notify>) {
 }
 
 impl Shared {
-    /// Hands out some of what is new; whether there may be more.
-    fn dispatch_some(&self) -> bool {
+    /// Hands out some of what is new, and returns the first revision that it
+    /// did not come to.
+    fn dispatch_some(&self) -> i64 {
         let mut state = self.state.lock();
+        let next = state.follower.next_revision();
         if state.watchers.is_empty() {
-            state.dispatched = state.dispatched.max(self.reader.revision());
-            return false;
-        }
-        let next = state.dispatched + 1;
-        if let Ok(events) = self.reader.events(next, CHUNK_REVISIONS, CHUNK_BYTES) {
+            state.follower.skip();
+        } else if let Ok(events) = state.follower.read(CHUNK_REVISIONS, CHUNK_BYTES) {
             for revision in &events.revisions {
-                state.dispatch(&Arc::new(SharedRevision::new(revision)), &self.metrics);
+                state.dispatch(&SharedRevision::new(revision), &self.reader, &self.metrics);
             }
-            !events.revisions.is_empty()
         } else {
-            // Compacted before it could be handed out.
+            // A snapshot was restored that does not have it.
             state.expel_all(next, &self.metrics);
-            state.dispatched = state.dispatched.max(self.reader.revision());
-            false
         }
+        state.follower.next_revision()
     }
 }

@@ -45,6 +45,8 @@ struct Watcher {
     prev_kv: bool,
     fragment: bool,
     progress_notify: bool,
+    /// What the client asked for; 0 is the present.
+    start_revision: i64,
     /// Nothing was sent to it since the last round of progress.
     quiet: bool,
     /// Reads history by itself, from this revision on; otherwise the hub feeds it.
@@ -149,7 +151,7 @@ impl<'a, B: Backend> WatchStream<'a, B> {
             no_delete: create.filters.contains(&(pb::FilterType::Nodelete as i32)),
         };
         let next = if create.start_revision == 0 { revision + 1 } else { create.start_revision };
-        let joined = self.hub.join(watch_id, &range, filters, next);
+        let joined = self.hub.join(watch_id, &range, filters, create.prev_kv, next);
         let metrics = self.services.metrics();
         let watcher = Watcher {
             range,
@@ -157,6 +159,7 @@ impl<'a, B: Backend> WatchStream<'a, B> {
             prev_kv: create.prev_kv,
             fragment: create.fragment,
             progress_notify: create.progress_notify,
+            start_revision: create.start_revision,
             quiet: true,
             behind: (!joined).then(|| Lagging::new(watch_id, next, metrics)),
             _watchers: Count::one(metrics, |metrics| &metrics.watchers),
@@ -214,12 +217,8 @@ impl<'a, B: Backend> WatchStream<'a, B> {
         for (watch_id, deliveries) in waiting {
             let mut batch = Batch::default();
             for delivery in deliveries {
-                let Some(watcher) = self.watchers.get(&watch_id) else { break };
-                for event in delivery.events {
-                    let event = &delivery.revision.events[event as usize];
-                    batch.push(event.field(watcher.prev_kv.then_some(self.hub.reader())).clone());
-                }
-                batch.revision = delivery.revision.revision;
+                delivery.events.into_iter().for_each(|event| batch.push(event));
+                batch.revision = delivery.revision;
                 if batch.bytes >= CHUNK_BYTES {
                     self.send_events(watch_id, std::mem::take(&mut batch)).await?;
                 }
@@ -265,7 +264,8 @@ impl<'a, B: Backend> WatchStream<'a, B> {
         let mut behind_still = false;
         for (watch_id, watcher) in &mut self.watchers {
             if let Some(behind) = &watcher.behind {
-                if self.hub.join(*watch_id, &watcher.range, watcher.filters, behind.next) {
+                let Watcher { range, filters, prev_kv, .. } = &*watcher;
+                if self.hub.join(*watch_id, range, *filters, *prev_kv, behind.next) {
                     watcher.behind = None;
                 } else {
                     behind_still = true;
@@ -318,10 +318,8 @@ impl<'a, B: Backend> WatchStream<'a, B> {
     /// The revision up to which every watcher has been sent everything; `None`
     /// if one is behind or waits for a revision that is not there yet.
     fn progress(&self) -> Option<i64> {
-        let dispatched = self.hub.sent_through()?;
-        let all_here = self.watchers.values().all(|watcher| watcher.behind.is_none());
-        (all_here && self.hub.joined_from_max() <= dispatched.saturating_add(1))
-            .then_some(dispatched)
+        let revision = self.hub.sent_through()?;
+        self.watchers.values().all(|watcher| watcher.is_through(revision)).then_some(revision)
     }
 
     /// The periodic round: who asked for it and heard nothing since the last one
@@ -332,7 +330,7 @@ impl<'a, B: Backend> WatchStream<'a, B> {
         let Some(revision) = self.hub.sent_through() else { return Ok(()) };
         let mut quiet = Vec::new();
         for (watch_id, watcher) in &mut self.watchers {
-            if watcher.progress_notify && watcher.quiet && watcher.behind.is_none() {
+            if watcher.progress_notify && watcher.quiet && watcher.is_through(revision) {
                 quiet.push(*watch_id);
             }
             watcher.quiet = true;
@@ -394,6 +392,15 @@ impl<'a, B: Backend> WatchStream<'a, B> {
             sent = self.responses.send(frame) => sent.map_err(|_| CANCELED),
             () = stopped(&mut stopping) => Err(Status::STOPPED),
         }
+    }
+}
+
+impl Watcher {
+    /// Whether it was sent everything up to this revision, where all of the
+    /// hub's mail for its stream was sent. Who waits for the future is not told
+    /// of a revision before it.
+    fn is_through(&self, revision: i64) -> bool {
+        self.behind.is_none() && self.start_revision <= revision
     }
 }
 
