@@ -60,8 +60,12 @@ pub fn run_log_jobs<D: Disk>(
             }
             LogJob::Compact { snapshot, through } => {
                 match log.compact(group, &snapshot, through.index) {
-                    // Without room there is nothing to free this time.
-                    Ok(()) | Err(AppendError::Full { .. }) => done.push(LogDone::Compacted),
+                    Ok(()) => done.push(LogDone::Compacted),
+                    // The snapshot before must stay until the log names this one.
+                    Err(AppendError::Full { .. }) => {
+                        left.push_back(LogJob::Compact { snapshot, through });
+                        continue;
+                    }
                     Err(error) => done.push(LogDone::Failed(error.to_string())),
                 }
                 done.push(LogDone::Room(log.room()));

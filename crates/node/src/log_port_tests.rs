@@ -127,3 +127,27 @@ fn a_peer_that_cannot_be_remembered_on_a_full_disk_is_later() {
     assert!(matches!(done.last(), Some(LogDone::PeerRemembered { peer: NodeId(2) })));
     assert_eq!(log.known_peers().get(&NodeId(2)), Some(&8));
 }
+
+#[test]
+fn a_snapshot_that_the_log_has_no_room_to_name_does_not_replace_the_one_before() {
+    let disk = MemoryDisk::new();
+    let (mut log, last) = full(&disk);
+    let mut done = Vec::new();
+    // Elections take up the reserve.
+    let mut term = 2;
+    loop {
+        let mut jobs = VecDeque::from([vote(100 + term, term)]);
+        if run_log_jobs(&mut log, GROUP, &mut jobs, &mut done) {
+            break;
+        }
+        term += 1;
+    }
+    let snapshot = SnapshotMeta { last: Position::new(1, last), membership: membership() };
+    let compact = LogJob::Compact { through: snapshot.last, snapshot };
+    let (mut jobs, mut done) = (VecDeque::from([compact]), Vec::new());
+    assert!(run_log_jobs(&mut log, GROUP, &mut jobs, &mut done));
+    assert!(done.is_empty(), "older snapshots would be removed: {done:?}");
+    disk.limit_bytes(None);
+    assert!(!run_log_jobs(&mut log, GROUP, &mut jobs, &mut done));
+    assert!(matches!(done[0], LogDone::Compacted));
+}

@@ -59,16 +59,13 @@ impl<D: Disk + Clone> SnapshotPort<D> {
         frozen: &mut dyn Snapshot,
     ) -> Result<(), SnapshotError> {
         let mut writer = self.store.begin(self.group, meta, maker)?;
-        writer.write_chunk(&(sidecar.len() as u64).to_le_bytes())?;
-        writer.write_chunk(sidecar)?;
-        let mut piece = Vec::with_capacity(PIECE_BYTES);
-        loop {
-            piece.clear();
-            frozen.read_chunk(PIECE_BYTES, &mut piece)?;
-            if piece.is_empty() {
-                return writer.finish();
+        match write_state(&mut writer, sidecar, frozen) {
+            Ok(()) => writer.finish(),
+            Err(error) => {
+                // On a full disk what was written would be in everybody's way.
+                let _ = writer.abandon();
+                Err(error)
             }
-            writer.write_chunk(&piece)?;
         }
     }
 
@@ -177,6 +174,24 @@ impl<D: Disk + Clone> SnapshotPort<D> {
     /// Removes the snapshots before `keep`. What fails is tried again with the next.
     pub fn remove_older(&mut self, keep: Position) -> io::Result<()> {
         self.store.remove_older(self.group, keep)
+    }
+}
+
+fn write_state<D: Disk>(
+    writer: &mut SnapshotWriter<D>,
+    sidecar: &[u8],
+    frozen: &mut dyn Snapshot,
+) -> Result<(), SnapshotError> {
+    writer.write_chunk(&(sidecar.len() as u64).to_le_bytes())?;
+    writer.write_chunk(sidecar)?;
+    let mut piece = Vec::with_capacity(PIECE_BYTES);
+    loop {
+        piece.clear();
+        frozen.read_chunk(PIECE_BYTES, &mut piece)?;
+        if piece.is_empty() {
+            return Ok(());
+        }
+        writer.write_chunk(&piece)?;
     }
 }
 

@@ -4,7 +4,9 @@ use super::SnapshotPort;
 use crate::port::SnapshotDone;
 use driftless_log::memory::MemoryDisk;
 use driftless_log::{Disk, SnapshotMeta, SnapshotStore};
+use driftless_machine::Snapshot;
 use driftless_raft::{GroupId, Membership, NodeId, Position};
+use std::io;
 
 const GROUP: GroupId = GroupId(1);
 const MAKER: u64 = 7;
@@ -73,4 +75,28 @@ fn is_5_the_newest_snapshot_takes_the_place_of_older_ones() {
     receiver.port.remove_older(Position::new(1, 7)).unwrap();
     assert_eq!(receiver.files(), 1);
     assert_eq!(receiver.saved(7), b"seven");
+}
+
+struct Frozen(usize);
+
+impl Snapshot for Frozen {
+    fn read_chunk(&mut self, bytes_max: usize, out: &mut Vec<u8>) -> io::Result<()> {
+        let bytes = self.0.min(bytes_max);
+        self.0 -= bytes;
+        out.resize(out.len() + bytes, 7);
+        Ok(())
+    }
+}
+
+#[test]
+fn one_that_a_full_disk_has_no_room_for_leaves_nothing_behind() {
+    let mut receiver = Receiver::new();
+    let meta = SnapshotMeta { last: Position::new(1, 9), membership: Membership::of([NodeId(1)]) };
+    receiver.disk.limit_bytes(Some(200 << 10));
+    let done = receiver.port.save(&meta, b"sidecar", MAKER, &mut Frozen(1 << 20));
+    assert!(matches!(done, SnapshotDone::Saved { result: Err(_) }), "{done:?}");
+    assert_eq!(receiver.files(), 0);
+    receiver.disk.limit_bytes(None);
+    let done = receiver.port.save(&meta, b"sidecar", MAKER, &mut Frozen(1 << 20));
+    assert!(matches!(done, SnapshotDone::Saved { result: Ok(_) }), "{done:?}");
 }

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 /// A transfer of which nothing is heard for this long has failed.
 const SILENCE_MAX_US: u64 = 5_000_000;
-/// A snapshot that could not be taken is tried again after this long.
+/// A snapshot that could not be taken is tried again after this long, and twice
+/// as long after each further failure, up to six times.
 const AGAIN_US: u64 = 1_000_000;
 /// On a disk that is nearly full, a snapshot is taken after this part of what
 /// it usually takes: it is what lets the log shrink.
@@ -38,6 +39,7 @@ pub(crate) struct Snapshots {
     newest_is_lost: bool,
     /// None is taken before this time: the last try failed.
     pub(crate) again_at: Option<Time>,
+    failures: u32,
     bytes_since: u64,
     entries_since: u64,
 }
@@ -53,6 +55,7 @@ impl Snapshots {
             writing: None,
             newest_is_lost: false,
             again_at: None,
+            failures: 0,
             bytes_since: 0,
             entries_since: 0,
         }
@@ -87,13 +90,15 @@ impl Snapshots {
     pub(crate) fn saved(&mut self) {
         self.saving = false;
         self.newest_is_lost = false;
+        self.failures = 0;
     }
 
     /// The one begun last could not be saved. What it would have covered is not
     /// counted anew: another is due at once, but for the pause.
     pub(crate) fn failed(&mut self, now: Time, options: &NodeOptions) {
         self.saving = false;
-        self.again_at = Some(now.after(AGAIN_US));
+        self.again_at = Some(now.after(AGAIN_US << self.failures.min(6)));
+        self.failures += 1;
         self.entries_since = self.entries_since.max(options.snapshot_every_entries);
     }
 
