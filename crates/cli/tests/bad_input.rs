@@ -296,7 +296,7 @@ fn garbage_and_giants_leave_a_cluster_well() {
         let complaints: Vec<&str> = complaints.collect();
         assert_eq!(complaints.len(), 5, "{log}");
         assert!(complaints.iter().all(|line| line.contains("from 127.0.0.1:")), "{complaints:?}");
-        assert!(log.contains("checksum does not match"), "{log}");
+        assert!(log.contains("checksum does not match (from 127.0.0.1:"), "{log}");
     }
 
     for (bytes, words) in [(2_000_000, "request is too large"), (5_000_000, "driftless:")] {

@@ -32,7 +32,8 @@
 //! What waits for any of them is taken at once: batches form by themselves
 //! where something is slow, and nobody waits for one to fill.
 //!
-//! Messages for people go to the [`log`](https://docs.rs/log) facade.
+//! Messages for people go to the [`log`](https://docs.rs/log) facade; who leads goes
+//! to the target [`LEADERSHIP_LOG_TARGET`], for those who say that in their own words.
 
 #![forbid(unsafe_code)]
 
@@ -50,6 +51,7 @@ mod metrics;
 mod shard;
 mod snapshot_thread;
 mod storage;
+mod tell;
 
 pub use builder::{Builder, ClusterId, Running};
 pub use bytes::Bytes;
@@ -60,3 +62,6 @@ pub use driftless_node::{NodeOptions, RequestError, Status, StopReason, machine,
 pub use error::{NodeFailure, StartError};
 pub use handle::{Applied, Handle};
 pub use metrics::{Histogram, Metrics};
+
+/// The target of log messages about who leads.
+pub const LEADERSHIP_LOG_TARGET: &str = "driftless::leadership";

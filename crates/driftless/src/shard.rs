@@ -12,8 +12,9 @@ use crate::links::Link;
 use crate::log_thread::LogThread;
 use crate::metrics::{Counters, add};
 use crate::snapshot_thread::{SnapshotThread, SnapshotWork};
+use crate::tell::{Teller, tell_leadership};
 use driftless_node::machine::StateMachine;
-use driftless_node::raft::{Moment, Role, Time};
+use driftless_node::raft::{Moment, Time};
 use driftless_node::{
     Action, Answer, ClientRequest, Event, LinkId, LogJob, Report, RequestError, RequestToken,
     SnapshotDone, SnapshotJob, Status, StopReason,
@@ -54,6 +55,7 @@ pub(crate) struct Shard<H, M> {
     /// Applies and snapshot work, in order, once the turn's writes are out.
     later: VecDeque<Action>,
     status_changed: bool,
+    teller: Teller,
 
     // Buffers that turns reuse.
     batch: Vec<Message>,
@@ -99,6 +101,7 @@ impl<H: Host, M: StateMachine> Shard<H, M> {
             waiting: Slab::new(),
             later: VecDeque::new(),
             status_changed: true,
+            teller: Teller::default(),
             batch: Vec::new(),
             actions: Vec::new(),
             log_jobs: Vec::new(),
@@ -275,7 +278,11 @@ impl<H: Host, M: StateMachine> Shard<H, M> {
             Action::StatusChanged => self.status_changed = true,
             Action::Report(report) => {
                 let id = self.host.status().node_id;
-                log::log!(level(&report), "member {:x}: {report}", id.0);
+                let from = match &report {
+                    Report::BadFrame { link, .. } => self.links.get(link),
+                    _ => None,
+                };
+                self.teller.report(id, &report, from.map(|link| link.other_end()).as_deref());
             }
             Action::Stop(reason) => *stop = Some(reason),
         }
@@ -312,7 +319,7 @@ impl<H: Host, M: StateMachine> Shard<H, M> {
         let changed = std::mem::take(&mut self.status_changed);
         self.status.send_if_modified(|shown| {
             if changed {
-                tell_people(shown, &status, &self.counters);
+                tell_leadership(shown, &status, &self.counters);
             }
             *shown = status;
             changed
@@ -333,49 +340,6 @@ async fn others_first() {
         Poll::Pending
     })
     .await;
-}
-
-fn tell_people(before: &Status, now: &Status, counters: &Counters) {
-    let id = now.node_id.0;
-    if now.role == Role::Leader && (before.role, before.term) != (now.role, now.term) {
-        add(&counters.elections_won, 1);
-    }
-    if now.leader.is_some() && (before.leader, before.term) != (now.leader, now.term) {
-        add(&counters.leader_changes, 1);
-    }
-    if (before.role, before.term, before.leader) == (now.role, now.term, now.leader) {
-        return;
-    }
-    match now.leader {
-        Some(leader) if leader == now.node_id => {
-            log::info!("member {id:x} leads in term {}", now.term);
-        }
-        Some(leader) => {
-            log::info!("member {id:x} follows member {:x} in term {}", leader.0, now.term);
-        }
-        None => {
-            log::info!("member {id:x} is {} in term {}, no leader", role(now.role), now.term);
-        }
-    }
-}
-
-fn level(report: &Report) -> log::Level {
-    match report {
-        Report::PeerReached { .. }
-        | Report::PeerLost { .. }
-        | Report::SnapshotSaved { .. }
-        | Report::SnapshotInstalled { .. } => log::Level::Info,
-        _ => log::Level::Warn,
-    }
-}
-
-fn role(role: Role) -> &'static str {
-    match role {
-        Role::Follower => "a follower",
-        Role::PreCandidate => "asking whether it could win",
-        Role::Candidate => "a candidate",
-        Role::Leader => "the leader",
-    }
 }
 
 /// The timer behind the node's deadline. A deadline that moves away leaves the

@@ -10,7 +10,9 @@ use driftless_node::log::{Record, Room, SnapshotMeta};
 use driftless_node::machine::{
     AppliedPosition, Batch, Durable, RestoreError, Snapshot, StateMachine,
 };
-use driftless_node::raft::{GroupId, HardState, Index, Membership, NodeId, Position, Term, Ticket};
+use driftless_node::raft::{
+    GroupId, HardState, Index, Membership, NodeId, Position, Role, Term, Ticket,
+};
 use driftless_node::{ApplyJob, LogDone};
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -270,7 +270,7 @@ impl Links {
         error: FrameFault,
         actions: &mut Vec<Action>,
     ) -> Change {
-        actions.push(Action::Report(Report::BadFrame { peer: self.peer(link), error }));
+        actions.push(Action::Report(Report::BadFrame { link, peer: self.peer(link), error }));
         actions.push(Action::Close { link });
         self.closed(link, actions)
     }
@@ -287,19 +287,19 @@ impl Links {
 
     /// A link is gone.
     pub(crate) fn closed(&mut self, link: LinkId, actions: &mut Vec<Action>) -> Change {
-        let peer = match self.stages.remove(&link) {
+        match self.stages.remove(&link) {
             Some(Stage::Inbound { peer }) => {
                 self.inbound.remove(&peer);
-                peer
+                Change::Lost(peer)
             }
+            // Only this one was reported when it came up.
             Some(Stage::Outbound { peer }) => {
                 self.outbound.remove(&peer);
-                peer
+                actions.push(Action::Report(Report::PeerLost { peer }));
+                Change::Lost(peer)
             }
-            _ => return Change::None,
-        };
-        actions.push(Action::Report(Report::PeerLost { peer }));
-        Change::Lost(peer)
+            _ => Change::None,
+        }
     }
 }
 

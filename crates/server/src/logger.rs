@@ -1,5 +1,6 @@
 //! The process' log: one line an event on standard error.
 
+use driftless::LEADERSHIP_LOG_TARGET;
 use log::{LevelFilter, Log, Metadata, Record};
 use std::io::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -16,9 +17,13 @@ pub(crate) fn start(level: LevelFilter) {
 
 impl Log for Logger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        // Of the libraries below only what goes wrong is for an operator.
-        metadata.level() <= log::max_level()
-            && (metadata.target().starts_with("driftless") || metadata.level() <= log::Level::Warn)
+        let (level, target) = (metadata.level(), metadata.target());
+        // Of the libraries below only what goes wrong is for an operator; who leads
+        // the server says by name.
+        let is_of_interest = level <= log::Level::Warn
+            || target.starts_with("driftless")
+                && (target != LEADERSHIP_LOG_TARGET || log::max_level() >= LevelFilter::Debug);
+        level <= log::max_level() && is_of_interest
     }
 
     fn log(&self, record: &Record<'_>) {

@@ -7,7 +7,7 @@ use crate::metrics::Metrics;
 use crate::pb;
 use crate::service::{ETCD_VERSION, Identity, Limits, Services};
 use driftless::{
-    Builder, ClusterId, NodeFailure, NodeId, NodeOptions, OpenError, RequestError, Running,
+    Builder, ClusterId, NodeFailure, NodeId, NodeOptions, OpenError, RequestError, Role, Running,
     StartError, Status,
 };
 use driftless_kv::{Command, MemberAttributes, Store};
@@ -141,13 +141,18 @@ pub async fn serve(
     let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::System)?;
     let identity = identity(&config);
     log::info!(
-        "driftless {} (etcd API {ETCD_VERSION}): member {} ({:x}) of cluster {:x}, data in {}",
+        "driftless {} (etcd API {ETCD_VERSION}): this is {}, member {:x} of cluster {:x}, with its \
+         data in {}",
         env!("CARGO_PKG_VERSION"),
         config.name,
         identity.member_id,
         identity.cluster_id,
         config.data_dir.display()
     );
+    for member in identity.members.iter().filter(|member| member.id != identity.member_id) {
+        let urls = member.peer_urls.join(",");
+        log::info!("its peer {} is member {:x} at {urls}", member.name, member.id);
+    }
     let clients = listen("listen-client-urls", &config.listen_client_urls)?;
     let operators = listen("listen-metrics-urls", &config.listen_metrics_urls)?;
     let node = start_node(&config, &identity).map_err(ServeError::Start)?;
@@ -207,7 +212,8 @@ pub async fn serve(
 }
 
 /// Tells the cluster where this member serves clients, once there is a leader;
-/// not again after a restart that changed nothing.
+/// not again after a restart that changed nothing. Then, as in etcd, it is ready:
+/// it has applied what was acknowledged before it came.
 async fn publish<B: Backend>(backend: B, member: pb::Member) {
     let attributes = MemberAttributes {
         id: member.id,
@@ -219,11 +225,14 @@ async fn publish<B: Backend>(backend: B, member: pb::Member) {
         // What was said before may stand in the log and not be applied yet.
         if backend.read_barrier(deadline).await.is_ok() {
             if backend.reader().members().contains(&attributes) {
+                log::info!("ready to serve client requests");
                 return;
             }
             let command = Command::Publish(attributes.clone()).encode();
             match backend.propose(command, deadline).await {
-                Ok(_) | Err(RequestError::Stopped) => return,
+                // Seen to be there next time round.
+                Ok(_) => continue,
+                Err(RequestError::Stopped) => return,
                 Err(error) => log::debug!("could not publish the client URLs yet: {error}"),
             }
         }
@@ -323,33 +332,33 @@ fn connection_limits(config: &ServeConfig) -> ConnectionLimits {
     }
 }
 
-/// Logs who leads, and once that clients can be served.
+/// Logs who leads, by name.
 async fn tell_changes(mut status: watch::Receiver<Status>, config: ServeConfig) {
     let name = |id: NodeId| {
         let member = config.initial_cluster.members.iter().find(|member| member.id == id.0);
         member.map_or_else(|| format!("{:x}", id.0), |member| member.name.clone())
     };
-    let mut ready = false;
-    let mut last = None;
+    let mut last = status.borrow_and_update().clone();
     loop {
-        let now = status.borrow_and_update().clone();
-        if last != Some((now.leader, now.term)) {
-            match now.leader {
-                Some(leader) if leader == now.node_id => {
-                    log::info!("this member leads in term {}", now.term);
-                }
-                Some(leader) => log::info!("{} leads in term {}", name(leader), now.term),
-                None if ready => log::warn!("there is no leader in term {}", now.term),
-                None => {}
-            }
-            last = Some((now.leader, now.term));
-        }
-        if now.leader.is_some() && !ready {
-            ready = true;
-            log::info!("ready to serve client requests");
-        }
         if status.changed().await.is_err() {
             return;
         }
+        let now = status.borrow_and_update().clone();
+        let term = now.term;
+        match now.leader {
+            leader if (leader, term) == (last.leader, last.term) => {}
+            Some(leader) if leader == now.node_id => log::info!("this member leads in term {term}"),
+            Some(leader) => log::info!("{} leads in term {term}", name(leader)),
+            None => {}
+        }
+        if now.leader.is_none() {
+            if let Some(lost) = last.leader {
+                log::warn!("there is no leader any more: {} led in term {}", name(lost), last.term);
+            }
+            if now.role == Role::Candidate && (last.role, last.term) != (now.role, term) {
+                log::info!("this member stands for election in term {term}");
+            }
+        }
+        last = now;
     }
 }

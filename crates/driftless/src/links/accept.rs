@@ -1,6 +1,6 @@
 //! The accepting side of peer links.
 
-use super::{LinkEnd, LinkWorld, Way, peer_address, run_link, set_up};
+use super::{LinkWorld, Way, peer_address, run_link, set_up};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -49,13 +49,8 @@ pub(crate) async fn accept(world: Arc<LinkWorld>, listener: TcpListener) {
         links.spawn(async move {
             let from = peer_address(&stream);
             let report = run_link(&world, stream, Way::Accepted).await;
-            match report.end {
-                LinkEnd::ByPeer | LinkEnd::Socket(_) => {
-                    log::debug!("the link from {from} ended: {}", report.end);
-                }
-                LinkEnd::ByNode => log::info!("the link from {from} ended: {}", report.end),
-                _ => log::warn!("the link from {from} ended: {}", report.end),
-            }
+            let level = if report.end.is_ordinary() { log::Level::Debug } else { log::Level::Warn };
+            log::log!(level, "the link from {from} ended: {}", report.end);
         });
     }
 }

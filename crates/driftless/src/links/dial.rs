@@ -1,6 +1,6 @@
 //! The dialling side of peer links.
 
-use super::{LinkEnd, LinkWorld, Way, run_link, set_up};
+use super::{LinkWorld, Way, run_link, set_up};
 use driftless_node::raft::NodeId;
 use std::io;
 use std::sync::Arc;
@@ -15,39 +15,36 @@ const GOOD_LIFE: Duration = Duration::from_secs(1);
 pub(crate) async fn dial(world: Arc<LinkWorld>, peer: NodeId, address: String) {
     let mut pause = Pause::new(world.limits.redial_min, world.limits.redial_max);
     // People are told of changes, not of every attempt.
-    let mut told = false;
+    let (mut told_unreachable, mut told_end) = (false, false);
+    let mut reached_before = false;
+    let id = peer.0;
     loop {
         match connect(&world, &address).await {
             Ok(stream) => {
-                log::debug!("connected to member {:x} at {address}", peer.0);
+                log::debug!("connected to member {id:x} at {address}");
+                told_unreachable = false;
                 let report = run_link(&world, stream, Way::Dialled(peer)).await;
+                // That a member is lost is the node's to say: it knows whether it
+                // was there at all.
+                let is_news = !told_end && !report.end.is_ordinary();
+                let level = if is_news { log::Level::Warn } else { log::Level::Debug };
+                log::log!(level, "the link to member {id:x} at {address} ended: {}", report.end);
                 let good = report.greeted && report.lived >= GOOD_LIFE;
-                if good || !told {
-                    let level = match report.end {
-                        LinkEnd::ByPeer | LinkEnd::Socket(_) | LinkEnd::ByNode => log::Level::Info,
-                        _ => log::Level::Warn,
-                    };
-                    log::log!(
-                        level,
-                        "the link to member {:x} at {address}: {}",
-                        peer.0,
-                        report.end
-                    );
-                }
-                told = !good;
+                told_end = (told_end || is_news) && !good;
+                reached_before |= report.greeted;
                 if good {
                     pause.reset();
                     continue;
                 }
             }
             Err(error) => {
-                if !told {
-                    log::info!(
-                        "member {:x} cannot be reached at {address}: {error}; trying on",
-                        peer.0
-                    );
-                    told = true;
-                }
+                let level = if told_unreachable { log::Level::Debug } else { log::Level::Info };
+                let yet = if reached_before { "" } else { " yet" };
+                log::log!(
+                    level,
+                    "cannot reach member {id:x} at {address}{yet} ({error}); trying until it answers"
+                );
+                told_unreachable = true;
             }
         }
         sleep(pause.next()).await;

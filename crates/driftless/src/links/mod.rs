@@ -116,6 +116,13 @@ enum LinkEnd {
     QueueFull(usize),
 }
 
+impl LinkEnd {
+    /// Whether links end so when members come and go, of which the node tells.
+    fn is_ordinary(&self) -> bool {
+        matches!(self, Self::ByPeer | Self::ByNode | Self::Socket(_))
+    }
+}
+
 impl std::fmt::Display for LinkEnd {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -144,6 +151,11 @@ const SLICES_MAX: usize = 64;
 impl Link {
     pub(crate) fn id(&self) -> LinkId {
         self.id
+    }
+
+    /// The address of its other end, for people.
+    pub(crate) fn other_end(&self) -> String {
+        peer_address(self.write.as_ref())
     }
 
     /// Queues a frame. Over the bound the link ends: a peer that far behind is

@@ -1,5 +1,6 @@
 //! What a node says about itself.
 
+use super::LinkId;
 use driftless_codec::frame::{FrameError, HelloRefusal};
 use driftless_raft::{GroupId, Index, NodeId, Position, Role, Term};
 use std::fmt;
@@ -55,7 +56,7 @@ pub enum Report {
         /// Who.
         peer: NodeId,
     },
-    /// The link to or from `peer` broke.
+    /// It can no longer: the link broke.
     PeerLost {
         /// Who.
         peer: NodeId,
@@ -90,6 +91,8 @@ pub enum Report {
     },
     /// What came over a link is no frame, or none that may come there.
     BadFrame {
+        /// The link, which is closed.
+        link: LinkId,
         /// Who sent it, if that is known.
         peer: Option<NodeId>,
         /// What is wrong.
@@ -127,7 +130,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::PeerReached { peer } => write!(f, "reached member {:x}", peer.0),
-            Self::PeerLost { peer } => write!(f, "lost the link with member {:x}", peer.0),
+            Self::PeerLost { peer } => write!(f, "lost member {:x}", peer.0),
             Self::CallerRefused { caller, refusal } => {
                 write!(f, "refused a call of member {:x}: ", caller.0)?;
                 f.write_str(match refusal {
@@ -164,7 +167,7 @@ impl fmt::Display for Report {
                 "member {:x} answers with another data directory than it had: it is not talked to",
                 peer.0
             ),
-            Self::BadFrame { peer, error } => {
+            Self::BadFrame { link: _, peer, error } => {
                 match peer {
                     Some(peer) => write!(f, "closing a link with member {:x}: ", peer.0)?,
                     None => f.write_str("closing a link with a stranger: ")?,
