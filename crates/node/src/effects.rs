@@ -10,6 +10,9 @@ use driftless_raft::{
     Effect, Index, Input, Moment, NodeId, Persist, Position, Round, Run, Source, Term,
 };
 
+/// The same entries are not sent to the same follower again before this.
+const SEND_AGAIN_US: u64 = 20_000;
+
 /// Headers of a permission to send entries, kept while they are read from disk.
 #[derive(Debug)]
 pub(crate) struct Permission {
@@ -49,7 +52,7 @@ impl Node {
             }
             Effect::SendEntries { to, term, prev, last_max, bytes_max, leader_commit, round } => {
                 let permission = Permission { to, term, prev, leader_commit, round };
-                self.send_entries(permission, last_max, bytes_max, actions);
+                self.send_entries(moment, permission, last_max, bytes_max, actions);
             }
             Effect::SendSnapshot { to, term } => {
                 self.begin_sending_snapshot(moment, to, term, actions);
@@ -122,18 +125,26 @@ impl Node {
 
     fn send_entries(
         &mut self,
+        moment: Moment,
         permission: Permission,
         last_max: Index,
         bytes_max: u64,
         actions: &mut Vec<Action>,
     ) {
-        let first = permission.prev.index.next();
-        let reaches = self.links.reaches(permission.to);
-        if !reaches {
-            // Nobody would hear it; the algorithm waits for a sign of life.
-            let Permission { to, term, .. } = permission;
+        let Permission { to, term, prev, .. } = permission;
+        let first = prev.index.next();
+        // A follower that does not take what it gets, having no room for it, answers
+        // every round all the same, and there is one for every read.
+        let too_soon = self.last_sent.get(&to).is_some_and(|(of, from, at)| {
+            (*of, *from) == (term, first) && moment.now.since(*at) < SEND_AGAIN_US
+        });
+        if too_soon || !self.links.reaches(to) {
+            // The algorithm waits for a sign of life, and tries again.
             self.inputs.push_back(Input::Unreadable { to, term });
-        } else if let Some(entries) = self.cache.range(first, last_max, bytes_max) {
+            return;
+        }
+        self.last_sent.insert(to, (term, first, moment.now));
+        if let Some(entries) = self.cache.range(first, last_max, bytes_max) {
             self.send_read_entries(&permission, entries, actions);
         } else {
             let id = self.log_read(ReadPurpose::Send(permission));

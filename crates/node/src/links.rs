@@ -10,7 +10,7 @@ use driftless_codec::PeerFrame;
 use driftless_codec::frame::{Hello, HelloRefusal, HelloReply};
 use driftless_log::Identity;
 use driftless_raft::{GroupId, NodeId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How far a link's handshake has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +20,7 @@ enum Stage {
     /// Dialled by us: the answer to our hello is due.
     ReplyDue { peer: NodeId },
     /// The peer's incarnation is being written down.
-    Remembering { peer: NodeId, incarnation: u64, inbound: bool },
+    Remembering { peer: NodeId, inbound: bool },
     /// We read from it.
     Inbound { peer: NodeId },
     /// We write to it.
@@ -32,7 +32,11 @@ pub(crate) struct Links {
     identity: Identity,
     group: GroupId,
     members: Vec<NodeId>,
+    /// The incarnation that each peer was first met with: whoever comes with
+    /// another is refused, also while it is still being written down.
     known: BTreeMap<NodeId, u64>,
+    /// Those of them that are not on disk yet.
+    unwritten: BTreeSet<NodeId>,
     stages: BTreeMap<LinkId, Stage>,
     outbound: BTreeMap<NodeId, LinkId>,
     inbound: BTreeMap<NodeId, LinkId>,
@@ -61,6 +65,7 @@ impl Links {
             group,
             members,
             known,
+            unwritten: BTreeSet::new(),
             stages: BTreeMap::new(),
             outbound: BTreeMap::new(),
             inbound: BTreeMap::new(),
@@ -192,41 +197,30 @@ impl Links {
         inbound: bool,
         actions: &mut Vec<Action>,
     ) -> Change {
-        if self.known.contains_key(&peer) {
-            return self.open(link, peer, inbound, actions);
+        if self.known.insert(peer, incarnation).is_none() {
+            self.unwritten.insert(peer);
+            actions.push(Action::Log(LogJob::RememberPeer { peer, incarnation }));
         }
-        let stage = Stage::Remembering { peer, incarnation, inbound };
-        let another = self.stages.values().any(|other| {
-            matches!(other, Stage::Remembering { peer: p, incarnation: i, .. }
-                if *p == peer && *i != incarnation)
-        });
-        if another {
-            // Two strangers claim one name at once: the first one has it.
-            return self.close(link, FrameFault::OutOfTurn, actions);
+        if self.unwritten.contains(&peer) {
+            self.stages.insert(link, Stage::Remembering { peer, inbound });
+            return Change::None;
         }
-        self.stages.insert(link, stage);
-        actions.push(Action::Log(LogJob::RememberPeer { peer, incarnation }));
-        Change::None
+        self.open(link, peer, inbound, actions)
     }
 
     /// The peer's incarnation is on disk: its links may go on.
     pub(crate) fn remembered(&mut self, peer: NodeId, actions: &mut Vec<Action>) -> Vec<Change> {
-        let waiting: Vec<(LinkId, u64, bool)> = self
+        self.unwritten.remove(&peer);
+        let waiting: Vec<(LinkId, bool)> = self
             .stages
             .iter()
             .filter_map(|(link, stage)| match stage {
-                Stage::Remembering { peer: p, incarnation, inbound } if *p == peer => {
-                    Some((*link, *incarnation, *inbound))
-                }
+                Stage::Remembering { peer: p, inbound } if *p == peer => Some((*link, *inbound)),
                 _ => None,
             })
             .collect();
-        let mut changes = Vec::new();
-        for (link, incarnation, inbound) in waiting {
-            self.known.entry(peer).or_insert(incarnation);
-            changes.push(self.open(link, peer, inbound, actions));
-        }
-        changes
+        let open = |(link, inbound)| self.open(link, peer, inbound, actions);
+        waiting.into_iter().map(open).collect()
     }
 
     fn open(

@@ -128,3 +128,25 @@ fn a_frame_out_of_turn_closes_the_link() {
     assert!(matches!(actions.last(), Some(Action::Close { link: LinkId(5) })));
     assert!(!b.is_open(LinkId(5)));
 }
+
+/// Also if the first one has gone before its name was written down: else the
+/// second would be heard on the strength of what was written of the first.
+#[test]
+fn of_two_data_directories_under_one_name_the_first_has_it() {
+    let mut b = links(B, 22, &[]);
+    let hello =
+        |incarnation| PeerFrame::Hello(Hello { cluster_id: 9, node_id: A, incarnation, to: B });
+    let mut actions = Vec::new();
+    b.accepted(LinkId(5));
+    b.shake(LinkId(5), &hello(11), &mut actions);
+    b.closed(LinkId(5), &mut actions);
+    b.accepted(LinkId(6));
+    b.shake(LinkId(6), &hello(12), &mut actions);
+    b.remembered(A, &mut actions);
+    assert!(!b.is_open(LinkId(6)), "it was refused");
+    b.accepted(LinkId(7));
+    b.shake(LinkId(7), &hello(11), &mut actions);
+    assert_eq!(b.sender(LinkId(7)), Some(A));
+    let remembers = |action: &&Action| matches!(action, Action::Log(LogJob::RememberPeer { .. }));
+    assert_eq!(actions.iter().filter(remembers).count(), 1);
+}

@@ -17,7 +17,8 @@ use driftless_codec::{Entry, EntryKind};
 use driftless_log::{Identity, Recovered};
 use driftless_machine::Durable;
 use driftless_raft::{
-    Effects, GroupId, Input, Moment, NodeId, Position, Raft, RestartError, Restored, Time,
+    Effects, GroupId, Index, Input, Moment, NodeId, Position, Raft, RestartError, Restored, Term,
+    Time,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -82,6 +83,8 @@ pub struct Node {
     pub(crate) snapshots: Snapshots,
     /// Commands that followers forwarded and that wait for the next flush.
     pub(crate) forwarded: Vec<(NodeId, EntryKind, Bytes)>,
+    /// Where the last message with entries to each follower began, and when it went.
+    pub(crate) last_sent: BTreeMap<NodeId, (Term, Index, Time)>,
     pub(crate) log_reads: BTreeMap<u64, ReadPurpose>,
     pub(crate) next_log_read: u64,
     pub(crate) room: LogRoom,
@@ -152,6 +155,7 @@ impl Node {
             applier: Applier::new(in_machine),
             snapshots,
             forwarded: Vec::new(),
+            last_sent: BTreeMap::new(),
             log_reads: BTreeMap::new(),
             next_log_read: 0,
             room: LogRoom::default(),

@@ -107,6 +107,7 @@ impl Node {
         match change {
             Change::None => {}
             Change::Reached(peer) => {
+                self.last_sent.remove(&peer);
                 if self.raft.leader() == Some(peer) {
                     self.proposals.requeue_all();
                     self.reads.abandon();

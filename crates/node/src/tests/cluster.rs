@@ -45,6 +45,8 @@ pub(super) struct Member {
     pub(super) stopped: Option<StopReason>,
     pub(super) reports: Vec<Report>,
     pub(super) loads: u32,
+    /// Bytes of frames that it wrote.
+    pub(super) written_bytes: usize,
 }
 
 pub(super) struct Cluster {
@@ -89,6 +91,7 @@ impl Cluster {
                 stopped: None,
                 reports: Vec::new(),
                 loads: 0,
+                written_bytes: 0,
             };
             cluster.members.insert(id, member);
         }
@@ -242,6 +245,7 @@ impl Cluster {
                 }
                 Action::Snapshot(job) => snapshot_job(member, job).map(Event::Snapshot),
                 Action::Write { link, frame } => {
+                    member.written_bytes += frame.len();
                     if let Some(&(from, to)) = self.links.get(&link.0) {
                         let other = if id == from { to } else { from };
                         let frame = Bytes::from(frame.parts.concat());

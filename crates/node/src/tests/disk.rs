@@ -96,6 +96,30 @@ fn a_follower_leaves_out_what_its_disk_has_no_room_for_until_it_has() {
     cluster.assert_agree();
 }
 
+/// Every read makes a round, and every round is answered; what the follower left
+/// out must not come again with each of them.
+#[test]
+fn a_follower_without_room_is_not_sent_the_same_entries_for_every_read() {
+    let mut cluster = elected(3, options);
+    let (leader, full) = (cluster.leader(), cluster.followers()[0]);
+    cluster.ask(leader, 1, "one");
+    cluster.pass(200_000);
+    set_room(&mut cluster, [full], FULL);
+    let long = &*"long".repeat(10_000).leak();
+    cluster.ask(leader, 2, long);
+    let before = cluster.members[&leader].written_bytes;
+    for token in 0..200 {
+        cluster.read(leader, 100 + token);
+        assert_eq!(cluster.answer(leader, 100 + token), Some(&Answer::ReadReady));
+        cluster.pass(1_000);
+    }
+    let written = cluster.members[&leader].written_bytes - before;
+    assert!(written < 25 * long.len(), "{written} bytes for 200 reads");
+    set_room(&mut cluster, [full], AMPLE);
+    cluster.pass(1_000_000);
+    cluster.assert_agree();
+}
+
 /// The cluster's log refuses, by an assertion, a record that it has no room for.
 #[test]
 fn what_waits_is_handed_over_as_the_log_claims_room() {
