@@ -151,13 +151,22 @@ fn puts(txn: &TxnRequest) -> bool {
     })
 }
 
-/// Whether every read in it is content with this member's own state.
+/// Whether it asks for nothing but reads of this member's own state. One that
+/// only compares asks for no such thing: in etcd it is answered so all the same,
+/// and may compare with what is long gone.
 fn is_serializable(txn: &TxnRequest) -> bool {
-    txn.success.iter().chain(&txn.failure).all(|op| match op {
-        RequestOp::Range(range) => range.serializable,
-        RequestOp::Txn(nested) => is_serializable(nested),
-        RequestOp::Put(_) | RequestOp::DeleteRange(_) => false,
-    })
+    let mut reads = reads(txn).peekable();
+    reads.peek().is_some() && reads.all(|range| range.serializable)
+}
+
+/// The reads of all its branches.
+fn reads(txn: &TxnRequest) -> Box<dyn Iterator<Item = &RangeRequest> + '_> {
+    let ops = txn.success.iter().chain(&txn.failure);
+    Box::new(ops.flat_map(|op| match op {
+        RequestOp::Range(range) => Box::new(std::iter::once(range)),
+        RequestOp::Txn(nested) => reads(nested),
+        RequestOp::Put(_) | RequestOp::DeleteRange(_) => Box::new(std::iter::empty()),
+    }))
 }
 
 /// The machine answered something else than it was asked: a defect, but no

@@ -190,6 +190,26 @@ async fn a_serializable_read_asks_nobody() {
     assert_eq!(status.message(), "etcdserver: no leader", "the refusal was still waiting");
 }
 
+/// Nothing in it says that it is content with a state that may be old.
+#[tokio::test]
+async fn a_transaction_that_only_compares_is_linearizable() {
+    let server = start().await;
+    for nested in [false, true] {
+        let mut txn = pb::TxnRequest {
+            compare: vec![pb::Compare { key: "k".into(), ..pb::Compare::default() }],
+            ..pb::TxnRequest::default()
+        };
+        if nested {
+            let success = vec![op(Op::RequestTxn(txn))];
+            txn = pb::TxnRequest { success, ..pb::TxnRequest::default() };
+        }
+        server.backend.refuse_next(RequestError::NoLeader);
+        let status = server.kv().txn(txn.clone()).await.unwrap_err();
+        assert_eq!(status.message(), "etcdserver: no leader");
+        assert!(server.kv().txn(txn).await.unwrap().into_inner().succeeded);
+    }
+}
+
 #[tokio::test]
 async fn a_read_only_transaction_stays_out_of_the_log() {
     let server = start().await;
