@@ -12,7 +12,9 @@ use driftless_node::machine::Snapshot;
 use driftless_node::{Event, SnapshotDone, SnapshotJob};
 use parking_lot::Mutex;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 /// One piece of work: a job, and what it needs of the machine.
@@ -42,6 +44,7 @@ pub(crate) trait SnapshotFiles<M>: Send + 'static {
 /// The shard's end of the thread. Dropping it ends the thread.
 pub(crate) struct SnapshotThread<M> {
     work: mpsc::Sender<SnapshotWork<M>>,
+    ending: Arc<AtomicBool>,
     returned: Arc<Mutex<Option<M>>>,
     ended: oneshot::Receiver<()>,
 }
@@ -54,11 +57,11 @@ impl<M: Send + 'static> SnapshotThread<M> {
         inbox: Arc<Inbox>,
     ) -> io::Result<Self> {
         let (work, waiting) = mpsc::channel();
-        let (ending, ended) = oneshot::channel();
+        let (end, ended) = oneshot::channel();
         let returned = Arc::new(Mutex::new(None));
         let back = returned.clone();
         std::thread::Builder::new().name(name).spawn(move || {
-            let _ending: oneshot::Sender<()> = ending;
+            let _end: oneshot::Sender<()> = end;
             let _alarm = Alarm { inbox: inbox.clone(), thread: "the snapshots' thread" };
             for work in waiting {
                 let SnapshotOutcome { done, machine } = files.run(work);
@@ -69,11 +72,18 @@ impl<M: Send + 'static> SnapshotThread<M> {
                 inbox.push_events(done.into_iter().map(Event::Snapshot));
             }
         })?;
-        Ok(Self { work, returned, ended })
+        Ok(Self { work, ending: Arc::default(), returned, ended })
     }
 
     /// Hands over one piece of work.
     pub(crate) fn submit(&self, work: SnapshotWork<M>) {
+        let work = match work {
+            SnapshotWork::Save { meta, sidecar, maker, frozen } => {
+                let frozen = Box::new(Paced::new(frozen, self.ending.clone()));
+                SnapshotWork::Save { meta, sidecar, maker, frozen }
+            }
+            other => other,
+        };
         // Fails only if the thread panicked; its alarm is in the inbox then.
         let _ = self.work.send(work);
     }
@@ -83,11 +93,63 @@ impl<M: Send + 'static> SnapshotThread<M> {
         self.returned.lock().take()
     }
 
-    /// Lets the thread finish its work, and waits for its end.
+    /// Lets the thread finish its work, except for a snapshot that it is writing:
+    /// that is given up. Waits for its end.
     pub(crate) async fn finish(self) {
-        let Self { work, returned, ended } = self;
+        let Self { work, ending, returned, ended } = self;
+        ending.store(true, Ordering::Relaxed);
         drop(work);
         let _ = ended.await;
         drop(returned);
+    }
+}
+
+/// A frozen state that is written with as much rest as work: nobody waits for a
+/// snapshot, and everybody for the disk and the processor that it takes. It ends
+/// early when the node does.
+struct Paced {
+    frozen: Box<dyn Snapshot>,
+    ending: Arc<AtomicBool>,
+    /// When the piece was begun that is being written.
+    began: Option<Instant>,
+}
+
+/// The longest rest between two pieces, which are a quarter of a MiB or so.
+const REST_MAX: Duration = Duration::from_millis(20);
+
+impl Paced {
+    fn new(frozen: Box<dyn Snapshot>, ending: Arc<AtomicBool>) -> Self {
+        Self { frozen, ending, began: None }
+    }
+}
+
+impl Snapshot for Paced {
+    fn read_chunk(&mut self, bytes_max: usize, out: &mut Vec<u8>) -> io::Result<()> {
+        if self.ending.load(Ordering::Relaxed) {
+            return Err(io::Error::other("the node stops: it is taken another time"));
+        }
+        if let Some(began) = self.began {
+            std::thread::sleep(began.elapsed().min(REST_MAX));
+        }
+        self.began = Some(Instant::now());
+        self.frozen.read_chunk(bytes_max, out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_is_given_up_when_the_node_ends() {
+        let ending = Arc::new(AtomicBool::new(false));
+        let frozen = Box::new(io::Cursor::new(vec![7; 10]));
+        let mut paced = Paced::new(frozen, ending.clone());
+        let mut out = Vec::new();
+        paced.read_chunk(4, &mut out).unwrap();
+        assert_eq!(out, [7; 4]);
+        ending.store(true, Ordering::Relaxed);
+        assert!(paced.read_chunk(4, &mut out).is_err());
+        assert_eq!(out.len(), 4);
     }
 }

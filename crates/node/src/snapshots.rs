@@ -75,8 +75,13 @@ impl Snapshots {
     /// Whether it is time to take another.
     pub(crate) fn due(&self, options: &NodeOptions, low_space: bool) -> bool {
         let part = if low_space { SOONER } else { 1 };
-        let enough = self.bytes_since.saturating_mul(part) >= options.snapshot_every_bytes
-            || self.entries_since.saturating_mul(part) >= options.snapshot_every_entries;
+        // A transfer under way reads the present one; on the way it would have to
+        // wait for the next, or begin with that from the start.
+        let patience = if self.sending.is_empty() { 1 } else { 2 };
+        let is_reached =
+            |since: u64, every: u64| since.saturating_mul(part) >= every.saturating_mul(patience);
+        let enough = is_reached(self.bytes_since, options.snapshot_every_bytes)
+            || is_reached(self.entries_since, options.snapshot_every_entries);
         let may = !self.saving && !self.must_load() && self.again_at.is_none();
         may && (enough || self.newest_is_lost)
     }
