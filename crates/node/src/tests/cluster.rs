@@ -45,6 +45,9 @@ pub(super) struct Member {
     pub(super) stopped: Option<StopReason>,
     pub(super) reports: Vec<Report>,
     pub(super) loads: u32,
+    /// That a snapshot is saved is said later, by the test.
+    pub(super) snapshots_wait: bool,
+    pub(super) waiting: Vec<SnapshotDone>,
     /// Bytes of frames that it wrote.
     pub(super) written_bytes: usize,
 }
@@ -91,6 +94,8 @@ impl Cluster {
                 stopped: None,
                 reports: Vec::new(),
                 loads: 0,
+                snapshots_wait: false,
+                waiting: Vec::new(),
                 written_bytes: 0,
             };
             cluster.members.insert(id, member);
@@ -384,7 +389,12 @@ pub(super) fn snapshot_job(member: &mut Member, job: SnapshotJob) -> Option<Snap
         SnapshotJob::Save { meta, sidecar, .. } => {
             disk.snapshot = Some((meta.clone(), sidecar, member.machine.clone()));
             member.snapshot_rots = false;
-            SnapshotDone::Saved { result: Ok(meta) }
+            let done = SnapshotDone::Saved { result: Ok(meta) };
+            if member.snapshots_wait {
+                member.waiting.push(done);
+                return None;
+            }
+            done
         }
         SnapshotJob::Load { meta } => {
             let (newest, sidecar, machine) = disk.snapshot.as_ref().expect("there is one");

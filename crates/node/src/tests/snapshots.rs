@@ -165,3 +165,24 @@ fn a_snapshot_that_rotted_is_replaced_and_the_follower_served() {
     assert_eq!(lost.count(), 1, "it is said once: {reports:?}");
     cluster.assert_agree();
 }
+
+#[test]
+fn the_log_is_let_go_only_when_the_snapshot_is_durable() {
+    let mut cluster = elected(1, snapshots_often);
+    let base = |cluster: &Cluster| {
+        cluster.members[&1].node.as_ref().expect("it runs").raft().trail().base().index.0
+    };
+    cluster.members.get_mut(&1).expect("the member").snapshots_wait = true;
+    for token in 0..30 {
+        cluster.ask(1, token, "command");
+    }
+    let member = cluster.members.get_mut(&1).expect("the member");
+    assert!(member.disk.entries.len() >= 30, "{}", member.disk.entries.len());
+    let done = member.waiting.pop().expect("a snapshot was asked for");
+    assert!(member.waiting.is_empty(), "one at a time");
+    assert_eq!(base(&cluster), 0);
+    cluster.queue.push_back((1, Event::Snapshot(done)));
+    cluster.settle();
+    assert!(base(&cluster) > 0);
+    assert!(cluster.members[&1].disk.entries.len() < 30);
+}
