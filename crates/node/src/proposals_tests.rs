@@ -93,3 +93,16 @@ fn what_is_in_flight_is_bounded_in_bytes() {
     assert_eq!(proposals.expire(Time(9)).len(), 1);
     assert_eq!(proposals.ask(RequestToken(3), command, Time(20)), Ok(()));
 }
+
+#[test]
+fn sequence_numbers_of_two_boots_do_not_meet() {
+    let first_of = |boot: u64| {
+        let mut proposals = Proposals::new(NodeId(1), boot, 1000);
+        let asked = proposals.ask(RequestToken(0), Bytes::from_static(b"x"), Time(9));
+        assert_eq!(asked, Ok(()));
+        open(&mut proposals, 5);
+        sequences(&proposals.take(1000))[0]
+    };
+    let (one, other) = (first_of(0x1234_5678_9abc_def0), first_of(0x0fed_cba9_8765_4321));
+    assert!(one.abs_diff(other) > WINDOW_MAX, "{one} {other}");
+}
