@@ -2,10 +2,11 @@
 //! client's own types would not let through.
 
 use etcd_client::proto::{
-    PbCompactionRequest, PbCompactionResponse, PbCompare, PbCompareTarget, PbDeleteRequest,
-    PbDeleteResponse, PbPutRequest, PbPutResponse, PbRangeRequest, PbRangeResponse,
-    PbResponseHeader, PbTargetUnion, PbTxnOpRequest, PbTxnOpResponse, PbTxnRequest, PbTxnRequestOp,
-    PbTxnResponse,
+    PbAlarmRequest, PbAlarmResponse, PbCompactionRequest, PbCompactionResponse, PbCompare,
+    PbCompareTarget, PbDeleteRequest, PbDeleteResponse, PbHashKvRequest, PbHashKvResponse,
+    PbMemberListRequest, PbMemberListResponse, PbPutRequest, PbPutResponse, PbRangeRequest,
+    PbRangeResponse, PbResponseHeader, PbStatusRequest, PbStatusResponse, PbTargetUnion,
+    PbTxnOpRequest, PbTxnOpResponse, PbTxnRequest, PbTxnRequestOp, PbTxnResponse,
 };
 use tonic::client::Grpc;
 use tonic::transport::{Channel, Endpoint};
@@ -21,6 +22,10 @@ pub(super) enum Call {
     Delete(PbDeleteRequest),
     Txn(PbTxnRequest),
     Compact(PbCompactionRequest),
+    Members,
+    Status,
+    HashKv(i64),
+    Alarms,
     /// `grpc.health.v1.Health/Check` for a service.
     Health(String),
     /// A method that does not exist.
@@ -35,6 +40,10 @@ pub(super) enum Answer {
     Delete(PbDeleteResponse),
     Txn(PbTxnResponse),
     Compact(PbCompactionResponse),
+    Members(PbMemberListResponse),
+    Status(PbStatusResponse),
+    HashKv(PbHashKvResponse),
+    Alarms(PbAlarmResponse),
     Health(i32),
     Refused(Code, String),
 }
@@ -48,6 +57,10 @@ impl Answer {
             Self::Delete(answer) => &answer.header,
             Self::Txn(answer) => &answer.header,
             Self::Compact(answer) => &answer.header,
+            Self::Members(answer) => &answer.header,
+            Self::Status(answer) => &answer.header,
+            Self::HashKv(answer) => &answer.header,
+            Self::Alarms(answer) => &answer.header,
             Self::Health(_) | Self::Refused(..) => return None,
         };
         header.as_ref().map(|header| header.revision)
@@ -92,6 +105,22 @@ impl Member {
             Call::Compact(request) => {
                 self.unary("/etcdserverpb.KV/Compact", request).await.map(Answer::Compact)
             }
+            Call::Members => self
+                .unary("/etcdserverpb.Cluster/MemberList", PbMemberListRequest {})
+                .await
+                .map(Answer::Members),
+            Call::Status => self
+                .unary("/etcdserverpb.Maintenance/Status", PbStatusRequest {})
+                .await
+                .map(Answer::Status),
+            Call::HashKv(revision) => self
+                .unary("/etcdserverpb.Maintenance/HashKV", PbHashKvRequest { revision })
+                .await
+                .map(Answer::HashKv),
+            Call::Alarms => self
+                .unary("/etcdserverpb.Maintenance/Alarm", PbAlarmRequest::default())
+                .await
+                .map(Answer::Alarms),
             // The only field of each message, as those types say them.
             Call::Health(service) => {
                 self.unary("/grpc.health.v1.Health/Check", service).await.map(Answer::Health)
@@ -125,6 +154,32 @@ fn forget_who(answer: &mut Answer) {
         Answer::Delete(answer) => forget(answer.header.as_mut()),
         Answer::Txn(answer) => forget_in_txn(answer),
         Answer::Compact(answer) => forget(answer.header.as_mut()),
+        Answer::Members(answer) => {
+            forget(answer.header.as_mut());
+            for member in &mut answer.members {
+                member.id = member.id.min(1);
+                let urls = member.peer_ur_ls.iter_mut().chain(&mut member.client_ur_ls);
+                urls.for_each(forget_port);
+            }
+        }
+        Answer::Status(answer) => {
+            forget(answer.header.as_mut());
+            answer.version.clear();
+            answer.leader = answer.leader.min(1);
+            answer.raft_term = answer.raft_term.min(1);
+            // Each has its own way to elect, to publish and to compact, in
+            // entries; and to keep what it holds.
+            answer.raft_index = answer.raft_index.min(1);
+            answer.raft_applied_index = answer.raft_applied_index.min(1);
+            answer.db_size = answer.db_size.min(1);
+            answer.db_size_in_use = answer.db_size_in_use.min(1);
+        }
+        Answer::HashKv(answer) => {
+            forget(answer.header.as_mut());
+            // Of what each keeps on its disk.
+            answer.hash = 0;
+        }
+        Answer::Alarms(answer) => forget(answer.header.as_mut()),
         Answer::Health(_) | Answer::Refused(..) => {}
     }
 }
@@ -140,6 +195,11 @@ fn forget_in_txn(answer: &mut PbTxnResponse) {
             None => {}
         }
     }
+}
+
+fn forget_port(url: &mut String) {
+    let end = url.rfind(':').expect("a URL has a port");
+    url.truncate(end);
 }
 
 /// Who answered becomes 1, and nobody stays 0.

@@ -236,6 +236,12 @@ pub(super) const CASES: &[Case] = &[
     ("compaction of the present", |revision| compacted(revision, compact(revision + 5)), Ok(())),
     ("compaction of the future", |revision| compacted(revision, compact(revision + 6)), FUTURE),
     // What is not of the store.
+    ("members", |_| vec![Call::Members], Ok(())),
+    ("status", |_| with_keys(Call::Status), Ok(())),
+    ("hash", |revision| compacted(revision, Call::HashKv(0)), Ok(())),
+    ("hash of the past", |revision| compacted(revision, Call::HashKv(revision + 4)), Ok(())),
+    ("hash of the future", |revision| with_keys(Call::HashKv(revision + 8)), FUTURE),
+    ("hash of what is compacted", |rev| compacted(rev, Call::HashKv(rev + 2)), COMPACTED),
     ("health of the server", |_| vec![Call::Health(String::new())], Ok(())),
     ("health of nobody", |_| vec![Call::Health("nobody".into())], Err("unknown service")),
     (

@@ -85,6 +85,9 @@ async fn known_differences_are_still_these() {
         assert_eq!(our_answer.refusal(), ours.err(), "{name}: ours");
         assert_eq!(their_answer.refusal(), theirs.err(), "{name}: etcd's; {why}");
     }
+    let (our_answer, their_answer) = pair.call(&Call::Alarms).await;
+    assert_eq!(our_answer.revision(), Some(1));
+    assert_eq!(their_answer.revision(), None, "etcd has a header here since 3.5");
     pair.same(&Call::Range(range("\0", "\0")), &"no harm was done").await;
 }
 
