@@ -1,7 +1,9 @@
-//! `etcd-client` goes on writing while the leader is killed and comes back.
+//! `etcd-client` goes on writing and watching while the leader is killed and
+//! comes back.
 
 use crate::support::{Cluster, PATIENCE, eventually};
-use etcd_client::{Client, ConnectOptions, Error, GetOptions};
+use etcd_client::{Client, ConnectOptions, Error, GetOptions, WatchOptions};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 use tonic::Code;
 
@@ -14,6 +16,8 @@ async fn puts_go_on_when_the_leader_is_killed() {
     let options = ConnectOptions::new().with_timeout(Duration::from_secs(5));
     let mut client = Client::connect(cluster.endpoints(), Some(options)).await.unwrap();
 
+    let watchers: Vec<_> = cluster.endpoints().into_iter().map(watch_to_end).collect();
+    let watchers: Vec<_> = watchers.into_iter().map(tokio::spawn).collect();
     put_all(&mut client, 0..PUTS).await;
     let (leader, old_term) = leader(&cluster, &mut client).await;
     cluster.members[leader].kill();
@@ -42,6 +46,66 @@ async fn puts_go_on_when_the_leader_is_killed() {
     for member in 0..3 {
         expect_all(&mut connect(&cluster, member).await, 3 * PUTS, GetOptions::new()).await;
     }
+
+    // Who watched all along was told what history tells: nothing is missing,
+    // nothing comes twice.
+    client.put(END, "", None).await.unwrap();
+    let history = watch_to_end(cluster.members[leader].client_url.clone()).await;
+    let keys: BTreeSet<&String> = history.told.iter().map(|event| &event.key).collect();
+    assert_eq!(keys.len(), 3 * PUTS + 1);
+    for (member, watcher) in watchers.into_iter().enumerate() {
+        let watched = watcher.await.unwrap();
+        assert_eq!(watched.told, history.told, "at member {member}");
+        assert_eq!(watched.interrupted, member == leader, "only its stream broke");
+    }
+}
+
+/// Put when all is done.
+const END: &str = "k/~";
+
+#[derive(Debug, PartialEq)]
+struct Told {
+    key: String,
+    value: String,
+    mod_revision: i64,
+}
+
+struct Watched {
+    told: Vec<Told>,
+    interrupted: bool,
+}
+
+/// Watches at one member until the end. When the stream breaks, which it does
+/// when the member is killed, it goes on behind what it was told last.
+async fn watch_to_end(endpoint: String) -> Watched {
+    let mut watched = Watched { told: Vec::new(), interrupted: false };
+    while !matches!(watch_on(&endpoint, &mut watched).await, Ok(true)) {
+        watched.interrupted = true;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    watched
+}
+
+/// Whether it came to the end, or the stream ended before.
+async fn watch_on(endpoint: &str, watched: &mut Watched) -> Result<bool, Error> {
+    let next = watched.told.last().map_or(1, |event| event.mod_revision + 1);
+    let options = WatchOptions::new().with_prefix().with_start_revision(next);
+    let mut client = Client::connect([endpoint], None).await?;
+    let mut stream = client.watch("k/", Some(options)).await?;
+    while let Some(response) = stream.message().await? {
+        assert!(!response.canceled(), "{}", response.cancel_reason());
+        for kv in response.events().iter().filter_map(|event| event.kv()) {
+            watched.told.push(Told {
+                key: kv.key_str().unwrap().to_owned(),
+                value: kv.value_str().unwrap().to_owned(),
+                mod_revision: kv.mod_revision(),
+            });
+        }
+        if watched.told.last().is_some_and(|event| event.key == END) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 async fn connect(cluster: &Cluster, member: usize) -> Client {
