@@ -141,7 +141,7 @@ pub enum ForwardRefusal {
     NotLeader = 1,
     /// The receiver has too much in flight.
     Busy = 2,
-    /// The receiver's disk is full.
+    /// The receiver's disk is full, or those of a quorum are.
     DiskFull = 3,
 }
 
@@ -187,7 +187,8 @@ pub enum PeerFrame {
     ForwardRefused {
         /// Why.
         refusal: ForwardRefusal,
-        /// The sequence numbers of the commands refused.
+        /// The sequence numbers of the commands refused. With none and a full disk: a
+        /// follower left out entries that the receiver sent it.
         sequences: Vec<u64>,
     },
     /// A piece of a snapshot.

@@ -40,7 +40,7 @@ impl Node {
     /// As leader: everything that waits becomes one proposal, as far as the log
     /// has room for it now.
     pub(crate) fn propose(&mut self, moment: Moment, actions: &mut Vec<Action>) {
-        if self.room.is_low() {
+        if self.has_no_room(moment.now) {
             let answers = self.proposals.refuse_unsent(RequestError::DiskFull);
             refuse_all(answers, actions);
             self.refuse_forwarded(ForwardRefusal::DiskFull, actions);

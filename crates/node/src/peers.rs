@@ -65,6 +65,11 @@ impl Node {
                     self.refuse_forwarded(ForwardRefusal::NotLeader, actions);
                 }
             }
+            PeerFrame::ForwardRefused { refusal: ForwardRefusal::DiskFull, sequences }
+                if sequences.is_empty() =>
+            {
+                self.follower_lacks_room(moment.now, peer);
+            }
             PeerFrame::ForwardRefused { refusal, sequences } => {
                 self.forward_refused(moment, refusal, &sequences, actions);
             }
@@ -91,7 +96,7 @@ impl Node {
         mut entries: Vec<Entry>,
         actions: &mut Vec<Action>,
     ) {
-        self.leave_out(&mut message, &mut entries, actions);
+        self.leave_out(from, &mut message, &mut entries, actions);
         self.arriving = entries;
         self.step(moment, Input::Receive { from, message }, actions);
         self.arriving.clear();

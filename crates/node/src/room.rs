@@ -9,15 +9,20 @@
 
 use crate::node::Node;
 use crate::port::{Action, LogJob};
-use driftless_codec::Entry;
+use driftless_codec::frame::ForwardRefusal;
+use driftless_codec::{Entry, PeerFrame};
 use driftless_log::{Record, Room};
-use driftless_raft::{Index, Message, Moment, Ticket};
-use std::collections::VecDeque;
+use driftless_raft::{Index, Message, Moment, NodeId, Ticket, Time};
+use std::collections::{BTreeMap, VecDeque};
 
 /// What a record takes on disk beside its entries, at most.
 pub(crate) const RECORD_BYTES: u64 = 512;
 /// What an entry takes beside its payload, at most.
 const ENTRY_BYTES: u64 = 64;
+
+/// A follower that said that it has no room is taken at its word for this long: it
+/// says so again whenever it leaves something out.
+const WORD_HOLDS_US: u64 = 1_000_000;
 
 /// See the module's text.
 #[derive(Debug, Default)]
@@ -29,6 +34,8 @@ pub(crate) struct LogRoom {
     under_way_bytes: u64,
     /// It was asked to claim more.
     is_asked: bool,
+    /// Followers that have no room, and when they said so last.
+    without: BTreeMap<NodeId, Time>,
 }
 
 impl LogRoom {
@@ -89,11 +96,28 @@ impl Node {
         }
     }
 
-    /// Leaves out of an append that arrived what this member's log has no room for;
-    /// without entries it is heard as a heartbeat. So the leader keeps its quorum
-    /// of ears, and what is left out comes again when it learns that it is missing.
+    /// A follower left out entries of ours.
+    pub(crate) fn follower_lacks_room(&mut self, now: Time, follower: NodeId) {
+        self.room.without.insert(follower, now);
+    }
+
+    /// Whether new commands would only wait: this member's disk is nearly full, or
+    /// so many others' are that no quorum could store them.
+    pub(crate) fn has_no_room(&self, now: Time) -> bool {
+        let lacks = |id: NodeId| {
+            let said = self.room.without.get(&id);
+            said.is_some_and(|said| now.since(*said) < WORD_HOLDS_US)
+        };
+        self.room.is_low() || !self.raft.membership().is_quorum(|id| !lacks(id))
+    }
+
+    /// Leaves out of an append that arrived what this member's log has no room for,
+    /// and says so; without entries it is heard as a heartbeat. So the leader keeps
+    /// its quorum of ears, and what is left out comes again when it learns that it
+    /// is missing.
     pub(crate) fn leave_out(
         &mut self,
+        from: NodeId,
         message: &mut Message,
         entries: &mut Vec<Entry>,
         actions: &mut Vec<Action>,
@@ -105,6 +129,12 @@ impl Node {
         let Some(unfitting) = entries.get(fitting) else { return };
         if let Some(job) = self.room.ask_for(entry_bytes(unfitting.payload.len())) {
             actions.push(Action::Log(job));
+        }
+        if self.room.is_low() {
+            // None of its commands, but what it wants stored.
+            let (refusal, sequences) = (ForwardRefusal::DiskFull, Vec::new());
+            let refused = PeerFrame::ForwardRefused { refusal, sequences };
+            self.links.send(from, &refused, actions);
         }
         entries.truncate(fitting);
         let last = Index(prev_log.index.0 + fitting as u64);

@@ -59,7 +59,8 @@ pub enum RequestError {
         /// The largest allowed.
         bytes_max: usize,
     },
-    /// The disk of the leader is full; nothing was done; reads go on.
+    /// The disk of the leader is full, or those of so many others that no quorum
+    /// could store the command; nothing was done; reads go on.
     DiskFull,
     /// The deadline passed and no leader was ever asked: nothing was done.
     NoLeader,
@@ -82,7 +83,9 @@ impl fmt::Display for RequestError {
             Self::TooLarge { bytes, bytes_max } => {
                 write!(f, "the command has {bytes} bytes, the limit is {bytes_max}")
             }
-            Self::DiskFull => f.write_str("the leader's disk is full: free space; reads go on"),
+            Self::DiskFull => {
+                f.write_str("the disks of the leader or a quorum are full: free space; reads go on")
+            }
             Self::NoLeader => f.write_str("no leader was found before the deadline"),
             Self::TimedOut => f.write_str("no answer before the deadline; the outcome is unknown"),
             Self::ReplyLost => f.write_str("the command was applied; its reply is lost"),

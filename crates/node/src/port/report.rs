@@ -30,7 +30,11 @@ impl fmt::Display for StopReason {
                 f,
                 "the log failed ({why}): nothing more can be promised; check the disk, then start this member again"
             ),
-            Self::SnapshotUnusable(why) => write!(f, "the snapshot could not be loaded: {why}"),
+            Self::SnapshotUnusable(why) => write!(
+                f,
+                "the snapshot could not be loaded ({why}): others go on without this member; \
+                 restore its data directory"
+            ),
             Self::EntryDamaged(position) => write!(
                 f,
                 "entry {position} is damaged on this disk: others go on without this member; \

@@ -96,6 +96,33 @@ fn a_follower_leaves_out_what_its_disk_has_no_room_for_until_it_has() {
     cluster.assert_agree();
 }
 
+#[test]
+fn without_room_at_a_quorum_writes_are_refused_not_left_to_their_deadline() {
+    let mut cluster = elected(3, options);
+    let (leader, followers) = (cluster.leader(), cluster.followers());
+    cluster.ask(leader, 1, "one");
+    cluster.pass(200_000);
+    set_room(&mut cluster, followers.clone(), FULL);
+    cluster.ask(leader, 2, "two");
+    cluster.pass(500_000);
+    assert_eq!(cluster.answer(leader, 2), None, "it is in a log: nobody can take it back");
+    let refused = Some(Answer::Refused(RequestError::DiskFull));
+    cluster.ask(leader, 3, "three");
+    cluster.ask(followers[0], 4, "four");
+    assert_eq!(cluster.answer(leader, 3), refused.as_ref());
+    assert_eq!(cluster.answer(followers[0], 4), refused.as_ref());
+    cluster.read(leader, 5);
+    assert_eq!(cluster.answer(leader, 5), Some(&Answer::ReadReady));
+    set_room(&mut cluster, [followers[0]], AMPLE);
+    cluster.pass(1_500_000);
+    cluster.assert_applied(leader, 2, "2");
+    cluster.ask(leader, 6, "six");
+    cluster.assert_applied(leader, 6, "3");
+    set_room(&mut cluster, [followers[1]], AMPLE);
+    cluster.pass(1_500_000);
+    cluster.assert_agree();
+}
+
 /// Every read makes a round, and every round is answered; what the follower left
 /// out must not come again with each of them.
 #[test]
