@@ -2,7 +2,7 @@
 
 mod process;
 
-pub(crate) use process::{Process, etcd, skipped};
+pub(crate) use process::{Process, etcd};
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};

@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 /// What both programs log when they serve; tools wait for these words.
 const READY: &str = "ready to serve client requests";
 
-/// The program of etcd, and the version that it says it is. It is not always
-/// there; then what needs it shows nothing, and says so.
+/// The program of etcd (`$ETCD`, or `etcd`), and the version that it says it is.
+/// It is not always there; then what needs it shows nothing, and says so.
 pub(crate) fn etcd() -> Option<(PathBuf, String)> {
-    let said = Command::new("etcd").arg("--version").output();
+    let program = std::env::var_os("ETCD").unwrap_or_else(|| "etcd".into());
+    let said = Command::new(&program).arg("--version").output();
     let version = said.ok().and_then(|said| {
         let text = String::from_utf8(said.stdout).ok()?;
         Some(text.lines().next()?.strip_prefix("etcd Version: ")?.to_owned())
@@ -22,12 +23,12 @@ pub(crate) fn etcd() -> Option<(PathBuf, String)> {
     if version.is_none() {
         skipped("nothing to compare with: no etcd on this machine (Debian: etcd-server)");
     }
-    version.map(|version| ("etcd".into(), version))
+    version.map(|version| (program.into(), version))
 }
 
 /// Says that a test shows nothing, and why: past the test harness, which would
 /// keep to itself what a test prints that does not fail.
-pub(crate) fn skipped(why: &str) {
+fn skipped(why: &str) {
     writeln!(std::io::stderr(), "SKIPPED: {why}").expect("somebody reads what tests say");
 }
 
