@@ -43,8 +43,12 @@ pub struct Metrics {
     pub bytes_in: u64,
     /// Links that came up, either way.
     pub links_opened: u64,
+    /// Snapshots begun to be written.
+    pub snapshots_begun: u64,
     /// Snapshots written.
     pub snapshots_saved: u64,
+    /// Snapshots that could not be written.
+    pub snapshots_failed: u64,
     /// Snapshots loaded into the machine.
     pub snapshots_loaded: u64,
     /// Pieces of snapshots sent to peers.
@@ -120,7 +124,9 @@ pub(crate) struct Counters {
     pub(crate) frames_in: AtomicU64,
     pub(crate) bytes_in: AtomicU64,
     pub(crate) links_opened: AtomicU64,
+    pub(crate) snapshots_begun: AtomicU64,
     pub(crate) snapshots_saved: AtomicU64,
+    pub(crate) snapshots_failed: AtomicU64,
     pub(crate) snapshots_loaded: AtomicU64,
     pub(crate) snapshot_chunks_sent: AtomicU64,
     pub(crate) snapshot_chunks_received: AtomicU64,
@@ -137,6 +143,7 @@ impl Counters {
     pub(crate) fn snapshot_done(&self, done: &SnapshotDone) {
         match done {
             SnapshotDone::Saved { result: Ok(_) } => add(&self.snapshots_saved, 1),
+            SnapshotDone::Saved { result: Err(_) } => add(&self.snapshots_failed, 1),
             SnapshotDone::Loaded { .. } => add(&self.snapshots_loaded, 1),
             SnapshotDone::Chunk { result: Ok(_), .. } => add(&self.snapshot_chunks_sent, 1),
             SnapshotDone::Written { done, .. } => {
@@ -168,7 +175,9 @@ impl Counters {
             frames_in: self.frames_in.load(Relaxed),
             bytes_in: self.bytes_in.load(Relaxed),
             links_opened: self.links_opened.load(Relaxed),
+            snapshots_begun: self.snapshots_begun.load(Relaxed),
             snapshots_saved: self.snapshots_saved.load(Relaxed),
+            snapshots_failed: self.snapshots_failed.load(Relaxed),
             snapshots_loaded: self.snapshots_loaded.load(Relaxed),
             snapshot_chunks_sent: self.snapshot_chunks_sent.load(Relaxed),
             snapshot_chunks_received: self.snapshot_chunks_received.load(Relaxed),

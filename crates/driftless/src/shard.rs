@@ -300,6 +300,7 @@ impl<H: Host, M: StateMachine> Shard<H, M> {
             }
             Action::Snapshot(job) => self.snapshots.submit(match job {
                 SnapshotJob::Save { meta, sidecar, maker } => {
+                    add(&self.counters.snapshots_begun, 1);
                     let frozen = self.machine.as_mut().expect(HERE).snapshot();
                     SnapshotWork::Save { meta, sidecar, maker, frozen }
                 }

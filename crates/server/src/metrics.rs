@@ -230,6 +230,11 @@ fn raft<B: Backend>(text: &mut Text, services: &Services<B>) {
         status.snapshot.map_or(0, |last| last.index.0),
     );
     text.gauge(
+        "driftless_snapshot_under_way",
+        "Whether a snapshot is being written. 1 if so, 0 otherwise.",
+        node.snapshots_begun.saturating_sub(node.snapshots_saved + node.snapshots_failed),
+    );
+    text.gauge(
         "driftless_low_space",
         "Whether the disk is nearly full and writes are refused.",
         u8::from(status.low_space),
@@ -248,6 +253,11 @@ fn raft<B: Backend>(text: &mut Text, services: &Services<B>) {
         ("driftless_peer_writes_total", "System calls that wrote frames.", node.writes_out),
         ("driftless_peer_links_total", "Links to or from peers that came up.", node.links_opened),
         ("driftless_snapshots_saved_total", "Snapshots written.", node.snapshots_saved),
+        (
+            "driftless_snapshots_failed_total",
+            "Snapshots that could not be written.",
+            node.snapshots_failed,
+        ),
         (
             "driftless_snapshots_loaded_total",
             "Snapshots loaded, at start or from a peer.",

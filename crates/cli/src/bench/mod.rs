@@ -4,6 +4,7 @@
 mod connection;
 mod cpu;
 mod report;
+mod snapshots;
 
 use crate::client::{Endpoint, describe};
 use crate::failure::{Context, Failure};
@@ -15,6 +16,7 @@ use driftless_server::pb;
 use driftless_sim::random::Random;
 use hdrhistogram::Histogram;
 use report::{Progress, Report};
+use snapshots::DuringSnapshots;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -34,7 +36,10 @@ figure.
 Examples:
   driftless bench put --clients 256 --connections 32 --seconds 10
   driftless bench get --load --keyspace 10000
-  driftless bench mixed --read-percent 95 --pids 4711,4712,4713 --json")]
+  driftless bench mixed --read-percent 95 --pids 4711,4712,4713 --json
+  driftless bench put --load --keyspace 1000000 --value-size 1024 --seconds 60 \\
+    --during-snapshots                   with members that take some meanwhile: see
+                                         `driftless serve --help` for --snapshot-count")]
 pub(crate) struct BenchArguments {
     /// What to do all the time
     #[arg(value_enum)]
@@ -75,6 +80,9 @@ pub(crate) struct BenchArguments {
     /// Processes whose CPU time to count (the servers', on this machine)
     #[arg(long, value_delimiter = ',', value_name = "PIDS")]
     pids: Vec<u32>,
+    /// Tell apart what is answered while a member writes a snapshot
+    #[arg(long)]
+    during_snapshots: bool,
     /// Print one line of JSON
     #[arg(long)]
     json: bool,
@@ -144,6 +152,11 @@ async fn measure(arguments: &BenchArguments) -> Result<Report, Failure> {
         clients.spawn_local(client.run(tally.clone()));
     }
 
+    if arguments.during_snapshots {
+        tally.borrow_mut().during_snapshots = Some(DuringSnapshots::new());
+        clients.spawn_local(snapshots::poll(arguments.endpoints.clone(), tally.clone()));
+    }
+
     sleep_until(begin).await;
     let cpu_before = CpuTimes::read(&arguments.pids)?;
     let mut progress = Progress::new(arguments.json, arguments.seconds);
@@ -167,15 +180,27 @@ struct Tally {
     /// Reads that found no key.
     misses: u64,
     errors: BTreeMap<String, u64>,
+    during_snapshots: Option<DuringSnapshots>,
 }
 
 const LATENCY_US_MAX: u64 = 60_000_000;
 
+fn new_histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, LATENCY_US_MAX, 3)
+        .expect("1 µs to 1 min to three digits is within what it can hold")
+}
+
 impl Tally {
     fn new(begin: Instant, end: Instant) -> Self {
-        let latencies_us = Histogram::new_with_bounds(1, LATENCY_US_MAX, 3)
-            .expect("1 µs to 1 min to three digits is within what it can hold");
-        Self { begin, end, latencies_us, reads: 0, misses: 0, errors: BTreeMap::new() }
+        Self {
+            begin,
+            end,
+            latencies_us: new_histogram(),
+            reads: 0,
+            misses: 0,
+            errors: BTreeMap::new(),
+            during_snapshots: None,
+        }
     }
 
     fn count(&mut self, asked: Instant, answer: Result<Answer, Status>) {
@@ -185,7 +210,11 @@ impl Tally {
         }
         match answer {
             Ok(answer) => {
-                self.latencies_us.saturating_record((now - asked).as_micros().max(1) as u64);
+                let took_us = (now - asked).as_micros().max(1) as u64;
+                self.latencies_us.saturating_record(took_us);
+                if let Some(during) = &mut self.during_snapshots {
+                    during.count(asked, took_us);
+                }
                 self.reads += u64::from(answer != Answer::Stored);
                 self.misses += u64::from(answer == Answer::Missed);
             }

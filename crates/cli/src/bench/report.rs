@@ -1,5 +1,6 @@
 //! What `bench` prints, while it runs and at the end.
 
+use super::snapshots::DuringSnapshots;
 use super::{BenchArguments, Tally};
 use crate::failure::Failure;
 use crate::output::{Table, print, print_json};
@@ -139,6 +140,9 @@ impl Report {
             row("misses", format!("{misses} of {reads} reads found no key; --load writes all"));
         }
         text.push_str(&table.render("  "));
+        if let Some(during) = &self.tally.during_snapshots {
+            text.push_str(&snapshots_text(during));
+        }
         for (error, count) in errors {
             writeln!(text, "  FAILED {count} times: {error}").expect("a String takes everything");
         }
@@ -166,8 +170,12 @@ impl Report {
             "max_us": us.max(),
         });
         for (name, quantile) in QUANTILES {
-            let name = format!("{}_us", name.replace('.', ""));
-            object[name] = us.value_at_quantile(quantile).into();
+            object[json_name(name)] = us.value_at_quantile(quantile).into();
+        }
+        if let Some(during) = &self.tally.during_snapshots {
+            object["snapshots_begun"] = during.begun.into();
+            object["during_snapshots"] = latencies_json(&during.latencies_us);
+            object["otherwise"] = latencies_json(&during.otherwise_us);
         }
         if !self.cpu.is_empty() {
             object["server_cpu_us_per_operation"] = self.cpu_us_per_operation().into();
@@ -179,6 +187,32 @@ impl Report {
 }
 
 const QUANTILES: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)];
+
+fn json_name(quantile: &str) -> String {
+    format!("{}_us", quantile.replace('.', ""))
+}
+
+fn latencies_json(us: &Histogram<u64>) -> Value {
+    let mut object = json!({ "operations": us.len(), "max_us": us.max() });
+    for (name, quantile) in QUANTILES {
+        object[json_name(name)] = us.value_at_quantile(quantile).into();
+    }
+    object
+}
+
+fn snapshots_text(during: &DuringSnapshots) -> String {
+    let headings = ["", "OPERATIONS", "P50", "P90", "P99", "P99.9", "MAX"];
+    let mut table = Table::new(headings);
+    let begun = format!("while a snapshot was written ({} begun)", during.begun);
+    for (name, us) in [(begun.as_str(), &during.latencies_us), ("otherwise", &during.otherwise_us)]
+    {
+        let [p50, p90, p99, p999] =
+            QUANTILES.map(|(_, quantile)| format!("{} µs", us.value_at_quantile(quantile)));
+        let (count, max) = (us.len().to_string(), format!("{} µs", us.max()));
+        table.row([name.to_owned(), count, p50, p90, p99, p999, max]);
+    }
+    format!("\n{}", table.render("  "))
+}
 
 /// How many requests took how long, in steps of doubling.
 fn bars(us: &Histogram<u64>) -> String {

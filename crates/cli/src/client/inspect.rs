@@ -82,7 +82,10 @@ async fn member_list(cluster: &Cluster, what: &str) -> Result<Vec<pb::Member>, F
             ClusterClient::new(channel).member_list(cluster.request(request)).await
         })
         .await?;
-    Ok(answer.into_inner().members)
+    let mut members = answer.into_inner().members;
+    // They come by id, which says nothing to people.
+    members.sort_by(|a, b| a.name.cmp(&b.name).then(a.id.cmp(&b.id)));
+    Ok(members)
 }
 
 async fn ask(member: pb::Member, patience: std::time::Duration) -> Answer {

@@ -159,7 +159,12 @@ impl<'a> Story<'a> {
         );
         if let Some((at, pid)) = self.leader.and_then(|at| Some((at, self.pids[at]?))) {
             let name = self.name(at);
-            writeln!(text, "  kill -9 {pid}     # {name} leads: see the next one be elected")
+            let then = match self.launcher.members.len() {
+                1 => "it is started again, with all that it held",
+                2 => "one alone is no majority, until it is started again",
+                _ => "see the next one be elected",
+            };
+            writeln!(text, "  kill -9 {pid}     # {name} leads: {then}")
                 .expect("a String takes everything");
         }
         text.push_str(
