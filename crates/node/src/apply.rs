@@ -6,7 +6,8 @@ use crate::effects::{Permission, ReadPurpose};
 use crate::envelope::{Envelope, OpenSession, SessionId};
 use crate::node::Node;
 use crate::port::{
-    Action, Answer, ApplyJob, LogDone, LogJob, ReadFailure, RequestError, SnapshotJob, StopReason,
+    Action, Answer, ApplyJob, LogDone, LogJob, ReadFailure, Report, RequestError, SnapshotJob,
+    StopReason,
 };
 use crate::sessions::{Admission, Judged, Outcome, Sessions};
 use bytes::Bytes;
@@ -146,10 +147,19 @@ impl Node {
                     {
                         self.send_read_entries(&permission, entries, actions);
                     }
-                    // A leader that cannot read its own log would keep a follower
-                    // waiting for ever: let a healthy member lead.
                     Err(ReadFailure::Damaged(position)) if trail.contains(position) => {
-                        actions.push(Action::Stop(StopReason::EntryDamaged(position)));
+                        if self.snapshots.to_send().is_some()
+                            && self.snapshots.covers(position.index)
+                        {
+                            // The follower gets the snapshot instead.
+                            actions.push(Action::Report(Report::EntryDamaged(position)));
+                            self.inputs.push_back(Input::Unreadable { to, term });
+                            self.let_go_of_covered(moment, actions);
+                        } else {
+                            // It would be kept waiting for ever by a leader that cannot
+                            // read its own log: let a healthy member lead.
+                            actions.push(Action::Stop(StopReason::EntryDamaged(position)));
+                        }
                     }
                     Err(ReadFailure::Io(why)) => {
                         actions.push(Action::Stop(StopReason::LogFailed(why)));

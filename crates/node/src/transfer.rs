@@ -213,6 +213,12 @@ impl Node {
     /// The disk has become nearly full: entries kept for followers that lag may
     /// go, and others with the next snapshot, which is due sooner now.
     pub(crate) fn save_space(&mut self, moment: Moment, actions: &mut Vec<Action>) {
+        self.let_go_of_covered(moment, actions);
+        self.pump(actions);
+    }
+
+    /// Lets go of all that the newest snapshot covers.
+    pub(crate) fn let_go_of_covered(&mut self, moment: Moment, actions: &mut Vec<Action>) {
         let covered = self.snapshots.to_send().map(|newest| newest.last.index);
         if let Some(covered) = covered
             && covered > self.raft.trail().base().index
@@ -220,7 +226,6 @@ impl Node {
         {
             self.compact(moment, covered, actions);
         }
-        self.pump(actions);
     }
 
     /// The log builds on the newest snapshot, durably: older ones may go.

@@ -113,6 +113,9 @@ pub enum Report {
         /// Up to where.
         last: Position,
     },
+    /// This entry does not verify on this disk; a snapshot that covers it takes its
+    /// place.
+    EntryDamaged(Position),
     /// The newest snapshot cannot be read any more; another takes its place.
     SnapshotLost(String),
     /// A snapshot could not be taken, sent or received; it is tried again.
@@ -186,6 +189,11 @@ impl fmt::Display for Report {
             }
             Self::SnapshotSaved { last } => write!(f, "took a snapshot up to {last}"),
             Self::SnapshotInstalled { last } => write!(f, "loaded the snapshot up to {last}"),
+            Self::EntryDamaged(position) => write!(
+                f,
+                "entry {position} is damaged on this disk, and let go, since a snapshot covers it: \
+                 check the disk"
+            ),
             Self::SnapshotLost(why) => write!(
                 f,
                 "the newest snapshot cannot be read ({why}): another is taken; check the disk"

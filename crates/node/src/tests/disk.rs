@@ -1,7 +1,7 @@
 //! Disks that are full or damaged.
 
 use super::cluster::{AMPLE, Cluster, elected, options};
-use crate::port::{Answer, Event, LogDone, NodeOptions, RequestError, StopReason};
+use crate::port::{Answer, Event, LogDone, NodeOptions, Report, RequestError, StopReason};
 use crate::{Node, StartError};
 use bytes::Bytes;
 use driftless_log::{Identity, Recovered, Room};
@@ -224,4 +224,42 @@ fn a_machine_that_applied_what_the_log_does_not_hold_is_refused() {
     assert_eq!(start(0, 0), None);
     assert!(matches!(start(2, 6), Some(StartError::Machine(_))), "beyond the end");
     assert!(matches!(start(1, 5), Some(StartError::Machine(_))), "of another term");
+}
+
+fn keeps_some_behind_a_snapshot(id: NodeId) -> NodeOptions {
+    NodeOptions { snapshot_every_entries: 10, retained_entries: 9, ..caches_nothing(id) }
+}
+
+#[test]
+fn a_damaged_entry_that_a_snapshot_covers_harms_nobody() {
+    let mut cluster = elected(3, keeps_some_behind_a_snapshot);
+    let (leader, follower) = (cluster.leader(), cluster.followers()[0]);
+    for token in 0..25 {
+        cluster.ask(leader, token, "command");
+    }
+    cluster.pass(200_000);
+    cluster.kill(follower);
+    let log = |cluster: &Cluster, id: u64| {
+        let entries = &cluster.members[&id].disk.entries;
+        (entries[0].position.index.0, entries[entries.len() - 1].position.index.0)
+    };
+    let lacks = log(&cluster, follower).1 + 1;
+    for token in 25..40 {
+        cluster.ask(leader, token, "command");
+        let disk = &cluster.members[&leader].disk;
+        let covered = disk.snapshot.as_ref().map_or(0, |(meta, ..)| meta.last.index.0);
+        if covered >= lacks {
+            break;
+        }
+    }
+    assert!(log(&cluster, leader).0 <= lacks, "it is still in the log");
+    cluster.members.get_mut(&leader).expect("the leader").damaged = Some(Index(lacks));
+    cluster.start(follower);
+    cluster.pass(2_000_000);
+    let member = &cluster.members[&leader];
+    assert_eq!(member.stopped, None);
+    let damaged = |report: &Report| matches!(report, Report::EntryDamaged(_));
+    assert!(member.reports.iter().any(damaged), "{:?}", member.reports);
+    assert_eq!(cluster.members[&follower].loads, 2, "at its start, and the leader's");
+    cluster.assert_agree();
 }
