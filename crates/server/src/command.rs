@@ -22,8 +22,10 @@ Member:
   --advertise-client-urls URL,...       where clients are told to connect
   --listen-peer-urls URL                where peers connect [http://localhost:2380]
   --listen-metrics-urls URL,...         more places for /health and /metrics
-  --heartbeat-interval MS               [100]
-  --election-timeout MS                 [1000]
+  --heartbeat-interval MS               how often a leader makes itself heard [100]
+  --election-timeout MS                 how long a member bears not to hear it; at least five
+                                        times the former [1000]
+  --pre-vote                            ask whether an election could be won before one [true]
   --snapshot-count ENTRIES              a snapshot after so many entries, or after 256 MiB of
                                         them if that comes first [1000000]
   --snapshot-catchup-entries ENTRIES    kept behind a snapshot for members that lag [10000]
@@ -36,11 +38,15 @@ Cluster:
   --initial-cluster-token TOKEN         tells this cluster from others [etcd-cluster]
 
 Limits and log:
-  --max-request-bytes BYTES             [1572864]
-  --max-txn-ops OPERATIONS              [128]
+  --max-request-bytes BYTES             the largest request [1572864]
+  --max-txn-ops OPERATIONS              the most operations in a transaction [128]
   --max-concurrent-streams STREAMS      calls at a time on a connection [4096]
-  --watch-progress-notify-interval TIME [10m]
+  --grpc-keepalive-interval TIME        a silent client is asked whether it is there [2h]
+  --grpc-keepalive-timeout TIME         and is gone if it does not answer within this [20s]
+  --watch-progress-notify-interval TIME how often watchers that ask for it hear of progress [10m]
   --log-level LEVEL                     debug, info, warn or error [info]
+  --config-file FILE                    all of this as YAML, by the same names
+  --version                             also says for which etcd version clients take it
 
 Example, the first of three members:
   driftless serve --name m1 --data-dir ./m1 \\
@@ -95,6 +101,21 @@ pub fn serve_command(arguments: impl IntoIterator<Item = String>) -> ExitCode {
         Err(error) => {
             log::error!("{error}");
             ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::HELP;
+
+    #[test]
+    fn help_names_every_option_that_is_heeded() {
+        // One is deprecated, one is for the program that starts members, one asked for this.
+        let unnamed = ["listen-client-http-urls", "until-stdin-closes", "help"];
+        for option in crate::config::used_options().filter(|option| !unnamed.contains(option)) {
+            let named = HELP.lines().any(|line| line.starts_with(&format!("  --{option} ")));
+            assert!(named || HELP.contains(&format!("  --{option}\n")), "--{option}");
         }
     }
 }

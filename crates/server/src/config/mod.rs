@@ -239,6 +239,12 @@ impl Invocation {
     }
 }
 
+/// The options that mean something here.
+#[cfg(test)]
+pub(crate) fn used_options() -> impl Iterator<Item = &'static str> {
+    flags::FLAGS.iter().filter(|flag| flag.meaning == Meaning::Used).map(|flag| flag.name)
+}
+
 const DEFAULT_CLIENT_URL: &str = "http://localhost:2379";
 const DEFAULT_PEER_URL: &str = "http://localhost:2380";
 
