@@ -5,7 +5,7 @@ use crate::cache::EntryCache;
 use crate::clients::{refuse, refuse_all};
 use crate::effects::ReadPurpose;
 use crate::links::Links;
-use crate::port::{Action, ClientRequest, Event, NodeOptions, RequestError, Status};
+use crate::port::{Action, ClientRequest, Event, LogJob, NodeOptions, RequestError, Status};
 use crate::proposals::Proposals;
 use crate::reads::Reads;
 use crate::room::LogRoom;
@@ -211,6 +211,8 @@ impl Node {
         }
         if !self.started {
             self.started = true;
+            // Until the log has said what it has room for, nothing is handed to it.
+            actions.push(Action::Log(LogJob::Claim { bytes: 0 }));
             self.step(moment, Input::Wake, actions);
             self.pump(actions);
         }

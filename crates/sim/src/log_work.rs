@@ -49,7 +49,7 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
             }
             LogJob::Read { .. } => met.push(Situation::LogRead),
             LogJob::Compact { .. } => met.push(Situation::Compacted),
-            LogJob::RememberPeer { .. } => {}
+            LogJob::RememberPeer { .. } | LogJob::Claim { bytes: 0 } => {}
             LogJob::Claim { .. } => met.push(Situation::RoomClaimed),
         }
         for situation in met {

@@ -77,6 +77,18 @@ fn elections_and_reads_go_on_while_all_disks_are_full() {
     cluster.assert_agree();
 }
 
+/// Else it would leave out the first entries that it is sent.
+#[test]
+fn a_member_knows_from_its_start_what_its_log_has_room_for() {
+    let mut cluster = elected(3, options);
+    let follower = cluster.followers()[0];
+    cluster.kill(follower);
+    cluster.cut.push(follower);
+    cluster.start(follower);
+    let node = cluster.members[&follower].node.as_ref().expect("it runs");
+    assert!(node.room.free() > 0);
+}
+
 #[test]
 fn a_follower_leaves_out_what_its_disk_has_no_room_for_until_it_has() {
     let mut cluster = elected(3, options);
