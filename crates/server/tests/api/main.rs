@@ -5,3 +5,4 @@ mod http;
 mod kv;
 mod support;
 mod watch;
+mod watch_races;

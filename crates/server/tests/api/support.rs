@@ -4,7 +4,7 @@ use bytes::Bytes;
 use driftless::machine::{AppliedPosition, Batch, StateMachine};
 use driftless::raft::{Index, NodeId, Position, Role, Term};
 use driftless::{Applied, Metrics as NodeMetrics, RequestError, Status as NodeStatus};
-use driftless_kv::{Reader, Store};
+use driftless_kv::{Command, PutRequest, Reader, Store};
 use driftless_server::pb::{self, client};
 use driftless_server::{
     Backend, ConnectionLimits, Identity, Limits, Metrics, Services, serve_connections,
@@ -58,8 +58,8 @@ impl LocalBackend {
     }
 
     /// Applies commands in one batch, so that nothing comes between them.
-    pub fn apply_at_once(&self, commands: &[driftless_kv::Command]) {
-        let commands: Vec<Bytes> = commands.iter().map(driftless_kv::Command::encode).collect();
+    pub fn apply_at_once(&self, commands: &[Command]) {
+        let commands: Vec<Bytes> = commands.iter().map(Command::encode).collect();
         let through = AppliedPosition { term: 1, index: 1 };
         let batch =
             Batch { through, commands: &commands, sidecar: &|_| unreachable!("it has no disk") };
@@ -246,6 +246,14 @@ pub fn put_request(key: &str, value: &str) -> pb::PutRequest {
         value: Bytes::copy_from_slice(value.as_bytes()),
         ..pb::PutRequest::default()
     }
+}
+
+pub fn put_command(key: &str, value: &str) -> Command {
+    Command::Put(PutRequest {
+        key: key.to_owned().into(),
+        value: value.to_owned().into(),
+        ..PutRequest::default()
+    })
 }
 
 pub fn range_request(key: &str, range_end: &str) -> pb::RangeRequest {

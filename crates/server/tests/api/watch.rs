@@ -1,7 +1,9 @@
 //! `etcdserverpb.Watch`: etcd's rules, one by one.
 
-use crate::support::{MEMBER, Server, WatchStream, put_request, start, start_with, watch_request};
-use driftless_kv::{Command, CompactionRequest, PutRequest};
+use crate::support::{
+    MEMBER, Server, WatchStream, put_command, put_request, start, start_with, watch_request,
+};
+use driftless_kv::{Command, CompactionRequest};
 use driftless_server::pb::{self, FilterType, WatchCreateRequest, request_op::Request as Op};
 use driftless_server::{ConnectionLimits, Limits};
 use std::time::Duration;
@@ -137,6 +139,23 @@ async fn a_cancelled_watcher_is_silent_and_the_others_go_on() {
     server.put("a", "1").await;
     let response = stream.next().await;
     assert_eq!((response.watch_id, response.events.len()), (1, 1));
+}
+
+#[tokio::test]
+async fn an_id_can_be_given_again_once_its_watcher_is_gone() {
+    let server = start().await;
+    let mut stream = server.watch().await;
+    for key in ["a", "b"] {
+        let request = WatchCreateRequest { watch_id: 7, ..watch_request(key, "") };
+        assert_eq!(create(&mut stream, request).await, 7);
+        server.put("a", "1").await;
+        server.put("b", "2").await;
+        let response = stream.next().await;
+        assert_eq!((response.watch_id, response.events.len()), (7, 1));
+        assert_eq!(response.events[0].kv.as_ref().unwrap().key, key);
+        stream.cancel(7).await;
+        assert!(stream.next().await.canceled);
+    }
 }
 
 #[tokio::test]
@@ -326,11 +345,7 @@ async fn a_compaction_does_not_cancel_who_is_up_to_date() {
     let server = start().await;
     let mut stream = server.watch().await;
     create(&mut stream, watch_request("k", "")).await;
-    let put = |value: i64| {
-        let value = value.to_string().into();
-        Command::Put(PutRequest { key: "k".into(), value, ..PutRequest::default() })
-    };
-    let mut batch: Vec<Command> = (2..=100).map(put).collect();
+    let mut batch: Vec<Command> = (2..=100).map(|n| put_command("k", &n.to_string())).collect();
     batch.push(Command::Compact(CompactionRequest { revision: 100, physical: true }));
     server.backend.apply_at_once(&batch);
     for n in 101..=300 {
