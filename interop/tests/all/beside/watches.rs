@@ -118,6 +118,14 @@ async fn watch_requests_are_answered_as_etcd_answers_them() {
     let canceled = streams.same(4, &"cancelled, and nobody answers for 99").await;
     assert!(canceled.iter().all(|response| response.canceled));
 
+    streams.cancel(7).await;
+    streams.watch("c", &options().with_watch_id(7)).await;
+    streams.same(2, &"an id given again").await;
+    write(Call::Put(put("b", "not watched any more"))).await;
+    write(Call::Put(put("c", "watched"))).await;
+    let told = streams.same(1, &"its new watcher").await;
+    assert_eq!((told[0].watch_id, told[0].events.len()), (7, 1));
+
     streams.progress().await;
     let progress = streams.same(1, &"progress").await;
     assert_eq!((progress[0].watch_id, progress[0].events.len()), (-1, 0));
