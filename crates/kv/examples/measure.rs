@@ -2,7 +2,8 @@
 //!
 //! `cargo run --release -p driftless-kv --example measure [KEYS]`: puts of
 //! 256-byte values into so many keys (100,000 if not said), reads, compaction,
-//! a snapshot, a restore.
+//! a snapshot, puts while one is read, a restore. With 4,000,000 keys the
+//! snapshot has more than 1 GiB.
 
 // Measuring is what clocks are for.
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)]
@@ -35,6 +36,7 @@ fn main() {
     );
     read(&store, keys);
     snapshot(&mut store);
+    beside_a_snapshot(&mut store, keys);
 
     let took = put_all(&mut store, keys, 2);
     report("put, over existing keys", took, keys);
@@ -118,6 +120,47 @@ fn snapshot(store: &mut Store) {
     let took = timed(|| restored.restore(&mut &bytes[..]).expect("a whole snapshot"));
     println!("  restored in {took:?}");
     assert_eq!(restored.reader().hash(0), store.reader().hash(0));
+}
+
+/// How long batches take alone, and while another thread reads a snapshot.
+fn beside_a_snapshot(store: &mut Store, keys: u64) {
+    let mut number = 0;
+    let mut next = |store: &mut Store| {
+        let commands = batch(number * BATCH as u64, BATCH as u64, keys, 4);
+        number += 1;
+        timed(|| apply(store, &commands))
+    };
+    let alone: Vec<Duration> = (0..20_000).map(|_| next(store)).collect();
+    let mut frozen = store.snapshot();
+    let reader = std::thread::spawn(move || {
+        let (mut chunk, mut bytes) = (Vec::new(), 0);
+        loop {
+            chunk.clear();
+            frozen.read_chunk(256 << 10, &mut chunk).expect("the state stays");
+            bytes += chunk.len();
+            if chunk.is_empty() {
+                return bytes;
+            }
+        }
+    });
+    let mut beside = Vec::new();
+    let took = timed(|| {
+        while !reader.is_finished() {
+            beside.push(next(store));
+        }
+    });
+    let bytes = reader.join().expect("it does not panic");
+    println!(
+        "batches of {BATCH} puts while {:.1} MB of snapshot are read, {took:?}",
+        bytes as f64 / 1e6
+    );
+    for (what, mut times) in [("alone", alone), ("beside", beside)] {
+        times.sort_unstable();
+        let at = |share: f64| times.get((times.len() as f64 * share) as usize).or(times.last());
+        if let (Some(half), Some(most), Some(worst)) = (at(0.5), at(0.99), times.last()) {
+            println!("  {what}: p50 {half:?}, p99 {most:?}, worst {worst:?} of {}", times.len());
+        }
+    }
 }
 
 fn put_all(store: &mut Store, keys: u64, round: u64) -> Duration {
