@@ -19,6 +19,7 @@ mod open;
 mod options;
 mod peers;
 mod read;
+mod room;
 mod scan;
 mod segment;
 pub mod snapshot;

@@ -58,30 +58,12 @@ impl Node {
             free -= entry_bytes(open.len());
             entries.push((EntryKind::Session, open));
         }
-        let fits = |(_, _, payload): &&(NodeId, EntryKind, Bytes)| {
-            let bytes = entry_bytes(payload.len());
-            let fits = bytes <= free;
-            free = free.saturating_sub(bytes);
-            fits
-        };
-        let fitting = self.forwarded.iter().take_while(fits).count();
-        let waiting = self.forwarded.split_off(fitting);
-        let forwarded = std::mem::replace(&mut self.forwarded, waiting);
+        let forwarded = self.take_forwarded(&mut free);
         entries.extend(forwarded.iter().map(|(_, kind, payload)| (*kind, payload.clone())));
         let own = self.proposals.take(free);
         let sequences: Vec<u64> = own.iter().map(|(sequence, _)| *sequence).collect();
         entries.extend(own.into_iter().map(|(_, payload)| (EntryKind::Command, payload)));
-        let unfitting = match self.forwarded.first() {
-            Some((_, _, payload)) => Some(entry_bytes(payload.len())),
-            None => self.proposals.next_bytes(),
-        };
-        if let Some(job) = unfitting.and_then(|bytes| self.room.ask_for(bytes)) {
-            actions.push(Action::Log(job));
-        }
-        let waiting: usize = self.forwarded.iter().map(|(_, _, payload)| payload.len()).sum();
-        if waiting > self.options.pending_bytes_max {
-            self.refuse_forwarded(ForwardRefusal::Busy, actions);
-        }
+        self.ask_for_room(actions);
         if entries.is_empty() {
             return;
         }
@@ -94,6 +76,34 @@ impl Node {
             self.proposals.put_back(sequences.into_iter());
             self.forwarded.splice(0..0, forwarded);
             self.refuse_forwarded(ForwardRefusal::NotLeader, actions);
+        }
+    }
+
+    /// What followers forwarded, as far as its entries fit in `free` bytes.
+    fn take_forwarded(&mut self, free: &mut u64) -> Vec<(NodeId, EntryKind, Bytes)> {
+        let fits = |(_, _, payload): &&(NodeId, EntryKind, Bytes)| {
+            let bytes = entry_bytes(payload.len());
+            let fits = bytes <= *free;
+            *free = free.saturating_sub(bytes);
+            fits
+        };
+        let fitting = self.forwarded.iter().take_while(fits).count();
+        let waiting = self.forwarded.split_off(fitting);
+        std::mem::replace(&mut self.forwarded, waiting)
+    }
+
+    /// What still waits found no room, if anything does.
+    fn ask_for_room(&mut self, actions: &mut Vec<Action>) {
+        let unfitting = match self.forwarded.first() {
+            Some((_, _, payload)) => Some(entry_bytes(payload.len())),
+            None => self.proposals.next_bytes(),
+        };
+        if let Some(job) = unfitting.and_then(|bytes| self.room.ask_for(bytes)) {
+            actions.push(Action::Log(job));
+        }
+        let waiting: usize = self.forwarded.iter().map(|(_, _, payload)| payload.len()).sum();
+        if waiting > self.options.pending_bytes_max {
+            self.refuse_forwarded(ForwardRefusal::Busy, actions);
         }
     }
 
