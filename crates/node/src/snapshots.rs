@@ -2,7 +2,7 @@
 
 use crate::port::NodeOptions;
 use driftless_log::SnapshotMeta;
-use driftless_raft::{Index, NodeId, Term, Time};
+use driftless_raft::{Index, NodeId, Position, Term, Time};
 use std::collections::BTreeMap;
 
 /// A transfer of which nothing is heard for this long has failed.
@@ -35,6 +35,9 @@ pub(crate) struct Snapshots {
     pub(crate) sending: BTreeMap<NodeId, Sending>,
     /// A received piece is being written, for this leader in this term.
     pub(crate) writing: Option<(NodeId, Term)>,
+    /// A piece that came while one of our own was being written, and was not
+    /// taken: from whom, in which term, of which snapshot.
+    pub(crate) not_taken: Option<(NodeId, Term, Position)>,
     /// The newest one cannot be read: another is to take its place.
     newest_is_lost: bool,
     /// None is taken before this time: the last try failed.
@@ -53,6 +56,7 @@ impl Snapshots {
             loading: None,
             sending: BTreeMap::new(),
             writing: None,
+            not_taken: None,
             newest_is_lost: false,
             again_at: None,
             failures: 0,

@@ -97,6 +97,18 @@ impl Node {
             self.snapshots.writing = Some((from, term));
             let job = SnapshotJob::WriteChunk { meta, maker, offset, bytes, done };
             actions.push(Action::Snapshot(job));
+        } else if self.snapshots.saving {
+            self.snapshots.not_taken = Some((from, term, meta.last));
+        }
+    }
+
+    /// Asks for the piece that came while our own snapshot was being written; its
+    /// leader would wait for an answer until it takes us for gone.
+    fn ask_for_what_was_not_taken(&mut self, actions: &mut Vec<Action>) {
+        if let Some((from, term, last)) = self.snapshots.not_taken.take() {
+            // From the beginning: the next answer says how much we really hold.
+            let ack = PeerFrame::SnapshotAck { term, last, received: 0, done: false };
+            self.links.send(from, &ack, actions);
         }
     }
 
@@ -123,7 +135,10 @@ impl Node {
         actions: &mut Vec<Action>,
     ) {
         match done {
-            SnapshotDone::Saved { result } => self.saved(moment, result, actions),
+            SnapshotDone::Saved { result } => {
+                self.saved(moment, result, actions);
+                self.ask_for_what_was_not_taken(actions);
+            }
             SnapshotDone::Loaded { result } => self.loaded(result, actions),
             SnapshotDone::Chunk { to, result } => {
                 let Some(sending) = self.snapshots.sending.get(&to) else { return };

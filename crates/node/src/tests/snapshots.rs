@@ -48,6 +48,35 @@ fn a_follower_behind_the_log_is_caught_up_by_a_snapshot_in_pieces() {
     cluster.assert_agree();
 }
 
+/// After a restart a member may be at a snapshot of its own when the leader's comes.
+#[test]
+fn a_piece_that_comes_while_a_snapshot_is_taken_is_asked_for_again() {
+    let mut cluster = elected(3, snapshots_often);
+    let (leader, follower) = (cluster.leader(), cluster.followers()[0]);
+    cluster.kill(follower);
+    for token in 0..40 {
+        cluster.ask(leader, token, "command");
+    }
+    cluster.start(follower);
+    let node =
+        |cluster: &mut Cluster| cluster.members.get_mut(&follower).and_then(|m| m.node.take());
+    let mut at_it = node(&mut cluster).expect("it runs");
+    at_it.snapshots.saving = true;
+    cluster.members.get_mut(&follower).expect("a member").node = Some(at_it);
+    cluster.pass(300_000);
+    assert_eq!(cluster.members[&follower].loads, 0, "it is at its own");
+
+    let mut done = node(&mut cluster).expect("it runs");
+    let (moment, mut actions) = (cluster.moment(), Vec::new());
+    let saved = SnapshotDone::Saved { result: Err("the disk is full".to_owned()) };
+    done.handle(moment, Event::Snapshot(saved), &mut actions);
+    cluster.members.get_mut(&follower).expect("a member").node = Some(done);
+    cluster.carry_out(follower, actions);
+    cluster.pass(300_000);
+    assert_eq!(cluster.members[&follower].loads, 1, "sooner than the leader loses patience");
+    cluster.assert_agree();
+}
+
 /// A follower's command is applied by the others, which take a snapshot; it did
 /// not hear of that, being cut off, and installs the snapshot. `meanwhile` happens
 /// at the leader after the command.
