@@ -43,6 +43,16 @@ impl Range {
         (self.end == End::Point).then_some(&self.key)
     }
 
+    /// The prefix that all keys here have and no others; empty if they are all
+    /// the keys there can be.
+    pub(super) fn prefix(&self) -> Option<Bytes> {
+        match &self.end {
+            End::Open if self.key[..] == *b"\0" => Some(Bytes::new()),
+            End::Before(end) if ends_prefix(&self.key, end) => Some(self.key.clone()),
+            End::Point | End::Open | End::Before(_) => None,
+        }
+    }
+
     pub(super) fn contains(&self, key: &[u8]) -> bool {
         match &self.end {
             End::Point => key == self.key,
@@ -50,6 +60,16 @@ impl Range {
             End::Before(end) => key >= &self.key[..] && key < &end[..],
         }
     }
+}
+
+/// Whether `end` is the first key behind all that begin with `prefix`.
+fn ends_prefix(prefix: &[u8], end: &[u8]) -> bool {
+    // What ends in the last byte there is has no successor of its length.
+    let kept = prefix.iter().rposition(|byte| *byte != u8::MAX);
+    let Some((last, before)) = kept.and_then(|last| prefix[..=last].split_last()) else {
+        return false;
+    };
+    end.split_last() == Some((&(last + 1), before))
 }
 
 /// The events of a revision, each with its place on the wire.

@@ -7,6 +7,7 @@
 //! it does at its own pace (`stream.rs`).
 
 use super::event::{Range, SharedRevision};
+use super::index::Index;
 use crate::backend::Backend;
 use crate::metrics::{Count, Metrics};
 use bytes::Bytes;
@@ -87,10 +88,7 @@ struct State {
     follower: Follower,
     next_stream: u64,
     streams: BTreeMap<u64, Stream>,
-    /// Watchers of a single key, by key.
-    points: BTreeMap<Bytes, Vec<WatcherKey>>,
-    /// Watchers of ranges.
-    ranges: BTreeMap<WatcherKey, Range>,
+    index: Index<WatcherKey>,
     watchers: BTreeMap<WatcherKey, Watcher>,
 }
 
@@ -122,8 +120,7 @@ impl Hub {
             follower: reader.follow(),
             next_stream: 0,
             streams: BTreeMap::new(),
-            points: BTreeMap::new(),
-            ranges: BTreeMap::new(),
+            index: Index::new(),
             watchers: BTreeMap::new(),
         };
         let shared = Arc::new(Shared {
@@ -195,12 +192,7 @@ impl HubStream {
             return false;
         }
         let key = (self.id, watch_id);
-        match range.point() {
-            Some(point) => state.points.entry(point.clone()).or_default().push(key),
-            None => {
-                state.ranges.insert(key, range.clone());
-            }
-        }
+        state.index.insert(key, range);
         let watcher = Watcher { range: range.clone(), filters, prev_kv, from: next };
         state.watchers.insert(key, watcher);
         true
@@ -282,16 +274,8 @@ impl Delivery {
 
 impl State {
     fn remove(&mut self, key: WatcherKey) {
-        let Some(watcher) = self.watchers.remove(&key) else { return };
-        if let Some(point) = watcher.range.point() {
-            if let Some(keys) = self.points.get_mut(point) {
-                keys.retain(|other| *other != key);
-                if keys.is_empty() {
-                    self.points.remove(point);
-                }
-            }
-        } else {
-            self.ranges.remove(&key);
+        if let Some(watcher) = self.watchers.remove(&key) {
+            self.index.remove(key, &watcher.range);
         }
     }
 
@@ -299,20 +283,12 @@ impl State {
     fn dispatch(&mut self, revision: &SharedRevision, reader: &Reader, metrics: &Arc<Metrics>) {
         let mut matched: BTreeMap<WatcherKey, Vec<usize>> = BTreeMap::new();
         for (number, event) in revision.events.iter().enumerate() {
-            let mut offer = |key: WatcherKey| {
+            self.index.visit(event.key(), |key| {
                 let watcher = &self.watchers[&key];
                 if revision.revision >= watcher.from && watcher.filters.let_pass(event.kind()) {
                     matched.entry(key).or_default().push(number);
                 }
-            };
-            if let Some(keys) = self.points.get(event.key()) {
-                keys.iter().copied().for_each(&mut offer);
-            }
-            for (key, range) in &self.ranges {
-                if range.contains(event.key()) {
-                    offer(*key);
-                }
-            }
+            });
         }
         for (key, numbers) in matched {
             let stream = self.streams.get_mut(&key.0).expect("watchers go with their stream");

@@ -6,6 +6,7 @@
 
 mod event;
 mod hub;
+mod index;
 mod stream;
 
 pub(crate) use hub::Hub;
