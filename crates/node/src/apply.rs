@@ -10,6 +10,7 @@ use crate::port::{
     StopReason,
 };
 use crate::sessions::{Admission, Judged, Outcome, Sessions};
+use crate::transfer::remove_older_snapshots;
 use bytes::Bytes;
 use driftless_codec::{Entry, EntryKind};
 use driftless_log::SnapshotMeta;
@@ -114,7 +115,7 @@ impl Node {
                 self.serve_reads(actions);
             }
             LogDone::Read { id, entries } => self.log_was_read(moment, id, entries, actions),
-            LogDone::Compacted => self.remove_older_snapshots(actions),
+            LogDone::Compacted { snapshot } => remove_older_snapshots(snapshot, actions),
             LogDone::PeerRemembered { peer } => {
                 for change in self.links.remembered(peer, actions) {
                     self.links_changed(moment, change, actions);

@@ -60,7 +60,7 @@ pub fn run_log_jobs<D: Disk>(
             }
             LogJob::Compact { snapshot, through } => {
                 match log.compact(group, &snapshot, through.index) {
-                    Ok(()) => done.push(LogDone::Compacted),
+                    Ok(()) => done.push(LogDone::Compacted { snapshot: snapshot.last }),
                     // The snapshot before must stay until the log names this one.
                     Err(AppendError::Full { .. }) => {
                         left.push_back(LogJob::Compact { snapshot, through });

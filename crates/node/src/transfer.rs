@@ -243,13 +243,6 @@ impl Node {
         }
     }
 
-    /// The log builds on the newest snapshot, durably: older ones may go.
-    pub(crate) fn remove_older_snapshots(&self, actions: &mut Vec<Action>) {
-        if let Some(newest) = &self.snapshots.newest {
-            actions.push(Action::Snapshot(SnapshotJob::RemoveOlder { keep: newest.last }));
-        }
-    }
-
     /// The machine holds a snapshot's state.
     fn loaded(&mut self, result: Result<Bytes, String>, actions: &mut Vec<Action>) {
         let Some(meta) = self.snapshots.loading.take() else { return };
@@ -270,9 +263,15 @@ impl Node {
             self.snapshots.newest = Some(meta);
         }
         actions.push(Action::Report(Report::SnapshotInstalled { last }));
-        self.remove_older_snapshots(actions);
+        remove_older_snapshots(last, actions);
         self.answer_from_sessions(actions);
         self.serve_reads(actions);
         self.pump(actions);
     }
+}
+
+/// The log builds on the snapshot at `keep`, durably: older ones may go. (A newer
+/// one may be there already that the log does not name yet.)
+pub(crate) fn remove_older_snapshots(keep: Position, actions: &mut Vec<Action>) {
+    actions.push(Action::Snapshot(SnapshotJob::RemoveOlder { keep }));
 }

@@ -109,7 +109,7 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
         for what in &done {
             match what {
                 LogDone::Appended { ticket, .. } => member.durable.acknowledge(*ticket),
-                LogDone::Compacted => {
+                LogDone::Compacted { .. } => {
                     if let Some(through) = compacted.next() {
                         member.durable.compacted(through);
                     }

@@ -65,8 +65,11 @@ pub enum LogDone {
         /// Entries from `first` on, contiguous; or why not.
         entries: Result<Vec<Entry>, ReadFailure>,
     },
-    /// [`LogJob::Compact`] is done.
-    Compacted,
+    /// [`LogJob::Compact`] is done: the log builds on this snapshot, durably.
+    Compacted {
+        /// The last entry that it covers.
+        snapshot: Position,
+    },
     /// [`LogJob::RememberPeer`] is done.
     PeerRemembered {
         /// The peer.

@@ -370,9 +370,9 @@ pub(super) fn log_job(member: &mut Member, job: LogJob) -> LogDone {
             };
             LogDone::Read { id, entries }
         }
-        LogJob::Compact { through, .. } => {
+        LogJob::Compact { snapshot, through } => {
             disk.entries.retain(|entry| entry.position.index > through.index);
-            LogDone::Compacted
+            LogDone::Compacted { snapshot: snapshot.last }
         }
         LogJob::Claim { .. } => LogDone::Room(member.room),
         LogJob::RememberPeer { peer, incarnation } => {

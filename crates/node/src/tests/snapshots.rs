@@ -4,7 +4,7 @@ use super::cluster::{Cluster, elected, options};
 use crate::Node;
 use crate::envelope::OpenSession;
 use crate::port::{
-    Action, Answer, ClientRequest, Event, NodeOptions, Report, RequestError, RequestToken,
+    Action, Answer, ClientRequest, Event, LogDone, NodeOptions, Report, RequestError, RequestToken,
     SnapshotDone, SnapshotJob,
 };
 use bytes::Bytes;
@@ -214,4 +214,33 @@ fn the_log_is_let_go_only_when_the_snapshot_is_durable() {
     cluster.settle();
     assert!(base(&cluster) > 0);
     assert!(cluster.members[&1].disk.entries.len() < 30);
+}
+
+/// The log builds on the one before the newest until it says otherwise.
+#[test]
+fn a_snapshot_is_removed_only_when_the_log_names_a_later_one() {
+    let mut cluster = elected(1, options);
+    for token in 0..5 {
+        cluster.ask(1, token, "command");
+    }
+    let moment = cluster.moment();
+    let node = cluster.members.get_mut(&1).and_then(|member| member.node.as_mut());
+    let node = node.expect("it runs");
+    let membership = node.raft().membership().clone();
+    let mut actions = Vec::new();
+    let [first, second] = [3, 5].map(|index| Position::new(1, index));
+    for last in [first, second] {
+        let result = Ok(SnapshotMeta { last, membership: membership.clone() });
+        node.handle(moment, Event::Snapshot(SnapshotDone::Saved { result }), &mut actions);
+    }
+    for named in [first, second] {
+        actions.clear();
+        let done = LogDone::Compacted { snapshot: named };
+        node.handle(moment, Event::Log(done), &mut actions);
+        let keeps = actions.iter().find_map(|action| match action {
+            Action::Snapshot(SnapshotJob::RemoveOlder { keep }) => Some(*keep),
+            _ => None,
+        });
+        assert_eq!(keeps, Some(named));
+    }
 }
