@@ -326,7 +326,8 @@ fn open<M: StateMachine>(
     membership: &driftless_node::raft::Membership,
 ) -> Result<Opened<SimDisk>, OpenError> {
     let disk = member.disk.clone();
-    let options = Options::small(plan.segment_bytes);
+    let options =
+        Options { reserve_bytes: plan.reserve_bytes, ..Options::small(plan.segment_bytes) };
     let node_id = member.id;
     if Log::exists(&disk).map_err(OpenError::Io)? {
         let owner = Owner { cluster_id: CLUSTER_ID, node_id };

@@ -57,6 +57,9 @@ pub struct Plan {
     pub cache_bytes_max: usize,
     /// The length of a log segment.
     pub segment_bytes: u64,
+    /// What a log keeps for votes, terms and compaction: with much, it often has no
+    /// room for entries that it did not claim on purpose.
+    pub reserve_bytes: u64,
     /// What strikes, in order of time.
     pub faults: Vec<Planned>,
     /// A bug planted on purpose, to show that it is found.
@@ -291,10 +294,13 @@ impl Plan {
             snapshot_chunk_bytes: *random.pick(&[64, 500, 4_096]).expect("not empty"),
             cache_bytes_max: *random.pick(&[0, 400, 4_000, 1 << 20]).expect("not empty"),
             segment_bytes: *random.pick(&[16, 32, 64]).expect("not empty") << 10,
+            reserve_bytes: 0,
             faults: Vec::new(),
             sabotage: None,
             unchecked: Vec::new(),
         };
+        let eighths = if seed.is_multiple_of(4) { 6 } else { 1 };
+        plan.reserve_bytes = plan.segment_bytes / 8 * eighths;
         plan.draw_faults(random);
         plan
     }

@@ -18,6 +18,7 @@ fn two_hundred_worlds_end_well() {
     assert!(verdict.is_good(), "{:#?}", verdict.failures);
     assert!(verdict.report.of(Situation::SnapshotInstalled) > 0, "{}", verdict.report);
     assert!(verdict.report.of(Situation::FollowerTruncated) > 0, "{}", verdict.report);
+    assert!(verdict.report.of(Situation::RoomClaimed) > 0, "{}", verdict.report);
 }
 
 #[test]
