@@ -1,0 +1,27 @@
+//! Three members in memory on one thread, from propose to applied everywhere:
+//! Driftless and raft-rs, driven alike. What each is given and takes is said in
+//! its module.
+
+#![forbid(unsafe_code)]
+
+pub mod ours;
+pub mod raft_rs;
+
+/// Members of every cluster here.
+pub const MEMBERS: u64 = 3;
+
+/// Bytes of every command.
+pub const PAYLOAD_BYTES: usize = 256;
+
+/// The log lets its oldest entries go after this many.
+pub const COMPACT_EVERY: u64 = 20_000;
+
+/// A cluster that has a leader.
+pub trait Cluster {
+    /// Proposes `count` commands together, and returns once all of them are
+    /// applied by all members.
+    fn replicate(&mut self, count: u64);
+
+    /// Commands and bytes that each member's machine has seen.
+    fn applied(&self) -> Vec<(u64, u64)>;
+}
