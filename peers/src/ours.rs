@@ -9,8 +9,8 @@
 //! and its client is answered with the machine's reply.
 
 use crate::{COMPACT_EVERY, Cluster, MEMBERS, PAYLOAD_BYTES};
-use driftless_node::codec::{Bytes, Entry};
-use driftless_node::log::{Identity, Recovered, Room};
+use driftless_node::codec::Bytes;
+use driftless_node::log::{Identity, Record, Recovered, Room};
 use driftless_node::machine::{Batch, Durable, RestoreError, Snapshot, StateMachine};
 use driftless_node::raft::{GroupId, HardState, Membership, Moment, NodeId, Role, Time, Trail};
 use driftless_node::{
@@ -19,6 +19,7 @@ use driftless_node::{
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Read};
+use std::sync::Arc;
 
 /// There is always room in memory.
 const ROOM: Room = Room { claimed_bytes: 1 << 40, low_space: false };
@@ -40,7 +41,7 @@ impl StateMachine for Count {
     fn apply(&mut self, batch: &Batch<'_>) -> Vec<Bytes> {
         self.commands += batch.commands.len() as u64;
         self.bytes += batch.commands.iter().map(|command| command.len() as u64).sum::<u64>();
-        vec![Bytes::new(); batch.commands.len()]
+        batch.commands.iter().map(|_| Bytes::new()).collect()
     }
 
     fn reader(&self) {}
@@ -58,7 +59,7 @@ struct Member {
     node: Node,
     machine: Count,
     /// The log in memory.
-    entries: VecDeque<Entry>,
+    records: VecDeque<Arc<Record>>,
     hard_state: HardState,
     events: Vec<Event>,
 }
@@ -217,7 +218,7 @@ impl Member {
         Self {
             node: node.expect("an empty log"),
             machine: Count::default(),
-            entries: VecDeque::new(),
+            records: VecDeque::new(),
             hard_state: HardState::default(),
             // Its first turn.
             events: vec![Event::Wake],
@@ -228,16 +229,18 @@ impl Member {
         match job {
             LogJob::Append { ticket, record } => {
                 self.hard_state = record.hard_state;
-                if let Some(from) = record.truncate_from {
-                    let keep = self.entries.partition_point(|entry| entry.position.index < from);
-                    self.entries.truncate(keep);
+                assert!(record.truncate_from.is_none(), "there is one leader");
+                if !record.entries.is_empty() {
+                    self.records.push_back(record);
                 }
-                self.entries.extend(record.entries);
                 LogDone::Appended { ticket, room: ROOM }
             }
             LogJob::Compact { through, .. } => {
-                let gone = self.entries.partition_point(|entry| entry.position <= through);
-                self.entries.drain(..gone);
+                let covered = |record: &Arc<Record>| {
+                    record.entries.last().is_none_or(|last| last.position <= through)
+                };
+                let gone = self.records.partition_point(covered);
+                self.records.drain(..gone);
                 LogDone::Compacted
             }
             LogJob::RememberPeer { peer, .. } => LogDone::PeerRemembered { peer },

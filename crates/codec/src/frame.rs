@@ -28,6 +28,16 @@ pub const HEADER_BYTES: usize = 20;
 pub const FRAME_BYTES_MAX: usize = 16 << 20;
 /// Payloads from this size on are shared with the frame rather than copied.
 const SHARE_FROM_BYTES: usize = 4 << 10;
+/// Room for the body of an ordinary frame.
+const BODY_BYTES: usize = 96;
+/// The kind of [`PeerFrame::Append`].
+const APPEND_KIND: u8 = 4;
+/// An append's body before its runs, their count and that of its entries included.
+const APPEND_BYTES: usize = 48;
+/// One run of an append.
+const RUN_BYTES: usize = 24;
+/// Kind and length of one of an append's entries.
+const HEAD_BYTES: usize = 5;
 /// "DRFT": opens every hello, so that a stranger's connection is told at once.
 const MAGIC: u32 = 0x5446_5244;
 
@@ -222,17 +232,71 @@ pub enum PeerFrame {
 }
 
 /// Which runs of terms `entries`, contiguous after `prev_log`, make.
-fn runs_of(prev_log: Position, entries: &[Entry]) -> Vec<Run> {
+fn runs_of<'a>(prev_log: Position, entries: impl Iterator<Item = &'a Entry>) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::new();
-    let mut index = prev_log.index;
-    for entry in entries {
-        index = index.next();
-        match runs.last_mut() {
-            Some(run) if run.term == entry.position.term => run.last = index,
-            _ => runs.push(Run { term: entry.position.term, first: index, last: index }),
+    let first = prev_log.index.next();
+    let mut open = Run { term: Term(0), first, last: prev_log.index };
+    entries.for_each(|entry| {
+        let index = open.last.next();
+        if entry.position.term != open.term {
+            if open.first <= open.last {
+                runs.push(open);
+            }
+            open = Run { term: entry.position.term, first: index, last: index };
         }
+        open.last = index;
+    });
+    if open.first <= open.last {
+        runs.push(open);
     }
     runs
+}
+
+/// [`PeerFrame::Append`] to be encoded from entries that somebody else holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AppendHead {
+    /// The leader's term.
+    pub term: Term,
+    /// The position before the first entry.
+    pub prev_log: Position,
+    /// The leader's commit index.
+    pub leader_commit: Index,
+    /// The broadcast.
+    pub round: Round,
+}
+
+impl AppendHead {
+    /// Encodes the frame that carries `entries`, which are contiguous from
+    /// `prev_log.index + 1`, as [`PeerFrame::encode`] does.
+    pub fn encode<'a>(
+        &self,
+        group: GroupId,
+        entries: impl Iterator<Item = &'a Entry> + Clone,
+    ) -> Vec<Bytes> {
+        let mut copied_bytes = 0;
+        let mut count = 0;
+        entries.clone().for_each(|entry| {
+            let len = entry.payload.len();
+            copied_bytes += if len < SHARE_FROM_BYTES { len } else { 0 };
+            count += 1;
+        });
+        let runs = runs_of(self.prev_log, entries.clone());
+        let mut parts =
+            Parts::new(APPEND_BYTES + runs.len() * RUN_BYTES + count * HEAD_BYTES + copied_bytes);
+        let out = &mut parts.open;
+        out.put_u64_le(self.term.0);
+        put_position(out, self.prev_log);
+        out.put_u64_le(self.leader_commit.0);
+        out.put_u64_le(self.round.0);
+        put_runs(out, &runs);
+        out.put_u32_le(count as u32);
+        entries.clone().for_each(|entry| {
+            let [a, b, c, d] = (entry.payload.len() as u32).to_le_bytes();
+            out.put_slice(&[entry.kind as u8, a, b, c, d]);
+        });
+        entries.for_each(|entry| parts.payload(&entry.payload));
+        parts.finish(APPEND_KIND, group)
+    }
 }
 
 impl PeerFrame {
@@ -241,7 +305,7 @@ impl PeerFrame {
         match self {
             Self::Raft(message) => Ok((message, Vec::new())),
             Self::Append { term, prev_log, leader_commit, round, entries } => {
-                let runs = runs_of(prev_log, &entries);
+                let runs = runs_of(prev_log, entries.iter());
                 Ok((Message::Append { term, prev_log, runs, leader_commit, round }, entries))
             }
             other => Err(other),
@@ -251,9 +315,29 @@ impl PeerFrame {
     /// Encodes the frame as parts to be written in order. Small payloads are
     /// copied into one buffer, large ones are shared.
     pub fn encode(&self, group: GroupId) -> Vec<Bytes> {
-        let mut out = Parts::new();
+        if let &Self::Append { term, prev_log, leader_commit, round, ref entries } = self {
+            let head = AppendHead { term, prev_log, leader_commit, round };
+            return head.encode(group, entries.iter());
+        }
+        let mut out = Parts::new(self.copied_bytes());
         let kind = self.encode_body(&mut out);
         out.finish(kind, group)
+    }
+
+    /// How long the body is, about, without what is shared.
+    fn copied_bytes(&self) -> usize {
+        match self {
+            Self::Forward { entries } => {
+                let lengths = entries.iter().map(|(_, payload)| payload.len());
+                let copied = lengths.filter(|length| *length < SHARE_FROM_BYTES).sum::<usize>();
+                BODY_BYTES + entries.len() * HEAD_BYTES + copied
+            }
+            Self::ForwardRefused { sequences, .. } => BODY_BYTES + sequences.len() * 8,
+            Self::SnapshotChunk { membership, bytes, .. } => {
+                BODY_BYTES + membership.voters.len() * 8 + bytes.len().min(SHARE_FROM_BYTES)
+            }
+            _ => BODY_BYTES,
+        }
     }
 
     fn encode_body(&self, parts: &mut Parts) -> u8 {
@@ -279,23 +363,7 @@ impl PeerFrame {
                 encode_message(message, out);
                 3
             }
-            Self::Append { term, prev_log, leader_commit, round, entries } => {
-                out.put_u64_le(term.0);
-                put_position(out, *prev_log);
-                out.put_u64_le(leader_commit.0);
-                out.put_u64_le(round.0);
-                let runs = runs_of(*prev_log, entries);
-                put_runs(out, &runs);
-                out.put_u32_le(entries.len() as u32);
-                for entry in entries {
-                    out.put_u8(entry.kind as u8);
-                    out.put_u32_le(entry.payload.len() as u32);
-                }
-                for entry in entries {
-                    parts.payload(&entry.payload);
-                }
-                4
-            }
+            Self::Append { .. } => unreachable!("encoded by its head"),
             Self::Forward { entries } => {
                 out.put_u32_le(entries.len() as u32);
                 for (kind, payload) in entries {
@@ -386,7 +454,7 @@ impl PeerFrame {
                 })
             }
             3 => Self::Raft(decode_message(reader)?),
-            4 => decode_append(reader)?,
+            APPEND_KIND => decode_append(reader)?,
             5 => {
                 let count = reader.count(5, "the number of commands")?;
                 let mut entries = Vec::with_capacity(count);
@@ -436,7 +504,10 @@ fn check_magic(reader: &mut Reader) -> Result<(), DecodeError> {
 }
 
 fn entry_kind(reader: &mut Reader) -> Result<EntryKind, DecodeError> {
-    let byte = reader.u8("an entry's kind")?;
+    kind_of(reader.u8("an entry's kind")?)
+}
+
+fn kind_of(byte: u8) -> Result<EntryKind, DecodeError> {
     EntryKind::from_byte(byte)
         .ok_or(DecodeError::Invalid { what: "an entry's kind", value: u64::from(byte) })
 }
@@ -453,7 +524,7 @@ fn put_runs(out: &mut BytesMut, runs: &[Run]) {
 /// Runs that follow `prev_log` without a gap, their terms rising from its term
 /// on and none above the sender's.
 fn runs(reader: &mut Reader, prev_log: Position, term: Term) -> Result<Vec<Run>, DecodeError> {
-    let count = reader.count(24, "the number of runs")?;
+    let count = reader.count(RUN_BYTES, "the number of runs")?;
     let mut runs: Vec<Run> = Vec::with_capacity(count);
     let mut before = prev_log;
     for _ in 0..count {
@@ -487,21 +558,22 @@ fn decode_append(reader: &mut Reader) -> Result<PeerFrame, DecodeError> {
     let leader_commit = Index(reader.u64("the commit index")?);
     let round = Round(reader.u64("the round")?);
     let runs = runs(reader, prev_log, term)?;
-    let count = reader.count(5, "the number of entries")?;
+    let count = reader.count(HEAD_BYTES, "the number of entries")?;
     let claimed: u64 = runs.iter().map(|run| run.last.0 - run.first.0 + 1).sum();
     if claimed != count as u64 {
         return Err(DecodeError::Invalid { what: "the number of entries", value: count as u64 });
     }
-    let mut heads = Vec::with_capacity(count);
-    for _ in 0..count {
-        heads.push((entry_kind(reader)?, reader.u32("a payload's length")? as usize));
-    }
-    let positions = runs.iter().flat_map(|run| {
-        (run.first.0..=run.last.0).map(|index| Position { term: run.term, index: Index(index) })
-    });
+    let heads = reader.take(count * HEAD_BYTES, "the entries' heads")?;
+    let mut heads = heads.chunks_exact(HEAD_BYTES);
     let mut entries = Vec::with_capacity(count);
-    for ((kind, length), position) in heads.into_iter().zip(positions) {
-        entries.push(Entry { position, kind, payload: reader.take(length, "a payload")? });
+    for run in runs {
+        for index in run.first.0..=run.last.0 {
+            let Some(&[kind, a, b, c, d]) = heads.next() else { break };
+            let kind = kind_of(kind)?;
+            let length = u32::from_le_bytes([a, b, c, d]) as usize;
+            let position = Position { term: run.term, index: Index(index) };
+            entries.push(Entry { position, kind, payload: reader.take(length, "a payload")? });
+        }
     }
     Ok(PeerFrame::Append { term, prev_log, leader_commit, round, entries })
 }
@@ -513,8 +585,9 @@ struct Parts {
 }
 
 impl Parts {
-    fn new() -> Self {
-        let mut open = BytesMut::with_capacity(256);
+    /// With room for `body_bytes` that are not shared.
+    fn new(body_bytes: usize) -> Self {
+        let mut open = BytesMut::with_capacity(HEADER_BYTES + body_bytes);
         open.put_bytes(0, HEADER_BYTES);
         Self { done: Vec::new(), open }
     }

@@ -97,6 +97,7 @@ impl Host for Obedient {
             snapshot: None,
             entries: Vec::new(),
         };
+        let record = Arc::new(record);
         actions.push(Action::Log(LogJob::Append { ticket: Ticket(self.next), record }));
     }
 

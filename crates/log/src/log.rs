@@ -13,6 +13,7 @@ use driftless_codec::record::{
     self, Content, MARK_BYTES, RECORD_BYTES_MAX, Salt, Stamp, State, encode, encoded_len,
 };
 use driftless_raft::{GroupId, NodeId, Run};
+use std::borrow::Borrow;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 
@@ -65,11 +66,12 @@ impl<D: Disk> Log<D> {
     ///
     /// A record whose snapshot stands at position zero adds a group with that
     /// membership. Records without payloads fit when others no longer do.
-    pub fn append(&mut self, records: &[Record]) -> Result<(), AppendError> {
+    pub fn append<R: Borrow<Record>>(&mut self, records: &[R]) -> Result<(), AppendError> {
         if records.is_empty() {
             return if self.poisoned { Err(AppendError::Poisoned) } else { Ok(()) };
         }
-        let items: Vec<Item<'_>> = records.iter().map(Item::Record).collect();
+        let items: Vec<Item<'_>> =
+            records.iter().map(|record| Item::Record(record.borrow())).collect();
         self.append_items(&items)?;
         self.fill_ahead()
     }

@@ -1,6 +1,6 @@
 //! From committed entries to the machine's replies.
 
-use crate::cache::{cost, follows};
+use crate::cache::{entry_cost, follows};
 use crate::clients::refuse_all;
 use crate::effects::{Permission, ReadPurpose};
 use crate::envelope::{Envelope, OpenSession, SessionId};
@@ -12,6 +12,7 @@ use crate::port::{
 use crate::sessions::{Admission, Judged, Outcome, Sessions};
 use crate::transfer::remove_older_snapshots;
 use bytes::Bytes;
+use driftless_codec::frame::AppendHead;
 use driftless_codec::{Entry, EntryKind};
 use driftless_log::SnapshotMeta;
 use driftless_raft::{Index, Input, Moment, Position};
@@ -46,6 +47,11 @@ pub(crate) struct Applier {
 /// A stretch of the log, made ready for the machine.
 #[derive(Debug, Default)]
 pub(crate) struct Prepared {
+    /// The last entry of it.
+    pub(crate) through: Position,
+    /// How many there are, and their bytes.
+    pub(crate) entries: u64,
+    pub(crate) bytes: u64,
     pub(crate) commands: Vec<Bytes>,
     pub(crate) judged: Vec<Judged>,
     pub(crate) asides: Vec<Aside>,
@@ -68,11 +74,30 @@ impl Applier {
         self.target = self.target.max(last.index);
     }
 
-    /// Judges `entries`, which follow what is applied, against the sessions.
-    pub(crate) fn prepare(&self, entries: &[Entry], sessions: &mut Sessions) -> Prepared {
-        assert!(follows(self.applied, entries), "entries are applied in log order");
-        let mut prepared = Prepared::default();
+    /// Judges `entries`, `count` of them, which follow what is applied, against the
+    /// sessions.
+    pub(crate) fn prepare<'a>(
+        &self,
+        entries: impl Iterator<Item = &'a Entry>,
+        count: usize,
+        sessions: &mut Sessions,
+    ) -> Prepared {
+        let mut prepared = Prepared {
+            through: self.applied,
+            commands: Vec::with_capacity(count),
+            judged: Vec::with_capacity(count),
+            ..Prepared::default()
+        };
         for entry in entries {
+            // The opening of a session begins a batch: see `sessions.rs`.
+            if entry.kind == EntryKind::Session && prepared.entries > 0 {
+                break;
+            }
+            let next = prepared.through.index.next();
+            assert_eq!(entry.position.index, next, "entries are applied in log order");
+            prepared.through = entry.position;
+            prepared.entries += 1;
+            prepared.bytes += entry_cost(entry) as u64;
             match entry.kind {
                 EntryKind::Noop => {}
                 EntryKind::Session => {
@@ -136,7 +161,7 @@ impl Node {
         match (self.log_reads.remove(&id), entries) {
             (None, _) => {}
             (Some(ReadPurpose::Send(permission)), entries) => {
-                let Permission { to, term, prev, .. } = permission;
+                let Permission { to, head: AppendHead { term, prev_log: prev, .. } } = permission;
                 let trail = self.raft.trail();
                 let stands = |entry: &Entry| trail.contains(entry.position);
                 match entries {
@@ -146,7 +171,7 @@ impl Node {
                             && entries.iter().all(stands)
                             && !entries.is_empty() =>
                     {
-                        self.send_read_entries(&permission, entries, actions);
+                        self.send_read_entries(&permission, &entries, actions);
                     }
                     Err(ReadFailure::Damaged(position)) if trail.contains(position) => {
                         if self.snapshots.to_send().is_some()
@@ -181,7 +206,11 @@ impl Node {
                     return;
                 }
                 match entries {
-                    Ok(entries) => self.apply(&entries, actions),
+                    Ok(entries) => {
+                        let (count, entries) = (entries.len(), entries.iter());
+                        let prepared = self.applier.prepare(entries, count, &mut self.sessions);
+                        self.apply(prepared, actions);
+                    }
                     Err(ReadFailure::Damaged(position)) => {
                         actions.push(Action::Stop(StopReason::EntryDamaged(position)));
                     }
@@ -223,7 +252,9 @@ impl Node {
         }
         let Some((first, last)) = self.applier.next() else { return };
         if let Some(entries) = self.cache.range(first, last, BATCH_BYTES_MAX) {
-            self.apply(&entries, actions);
+            let (count, entries) = (entries.count(), entries.iter());
+            let prepared = self.applier.prepare(entries, count, &mut self.sessions);
+            self.apply(prepared, actions);
         } else {
             self.applier.reading = true;
             let id = self.log_read(ReadPurpose::Apply { first });
@@ -232,16 +263,12 @@ impl Node {
         }
     }
 
-    fn apply(&mut self, entries: &[Entry], actions: &mut Vec<Action>) {
-        // The opening of a session begins a batch: see `sessions.rs`.
-        let opens = |entry: &Entry| entry.kind == EntryKind::Session;
-        let until = entries.iter().skip(1).position(opens).map_or(entries.len(), |at| at + 1);
-        let entries = &entries[..until];
-        let Some(through) = entries.last().map(|entry| entry.position) else { return };
-        let bytes = entries.iter().map(cost).sum::<usize>() as u64;
-        self.snapshots.count(entries.len() as u64, bytes);
-        let Prepared { commands, judged, asides } =
-            self.applier.prepare(entries, &mut self.sessions);
+    fn apply(&mut self, prepared: Prepared, actions: &mut Vec<Action>) {
+        let Prepared { through, entries, bytes, commands, judged, asides } = prepared;
+        if entries == 0 {
+            return;
+        }
+        self.snapshots.count(entries, bytes);
         for aside in asides {
             match aside {
                 Aside::Opened(id, open) => self.proposals.opened(id, open),

@@ -1,9 +1,14 @@
 //! Entries kept in memory: all that are not yet durable or applied, and as many
 //! older ones as fit, for followers.
+//!
+//! They are kept as they came, record by record, shared with the log's jobs:
+//! what is done once a record costs nothing an entry.
 
 use driftless_codec::Entry;
+use driftless_log::Record;
 use driftless_raft::{Index, Position};
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// What one entry costs beside its payload.
 const OVERHEAD_BYTES: usize = 64;
@@ -11,7 +16,7 @@ const OVERHEAD_BYTES: usize = 64;
 /// A contiguous stretch at the end of the log.
 #[derive(Debug)]
 pub(crate) struct EntryCache {
-    entries: VecDeque<Entry>,
+    blocks: VecDeque<Block>,
     bytes: usize,
     bytes_max: usize,
     /// Bytes of the entries behind `applied`: what proposals have put in flight.
@@ -19,57 +24,117 @@ pub(crate) struct EntryCache {
     applied: Index,
 }
 
+/// The entries of one record, or those of them that were not cut.
+#[derive(Debug)]
+struct Block {
+    record: Arc<Record>,
+    first: Index,
+    /// How many of the record's entries stand; never none.
+    count: usize,
+    /// Of those.
+    bytes: usize,
+}
+
+impl Block {
+    fn entries(&self) -> &[Entry] {
+        &self.record.entries[..self.count]
+    }
+
+    fn last(&self) -> Index {
+        Index(self.first.0 + self.count as u64 - 1)
+    }
+
+    /// How many of its entries are at or before `index`.
+    fn count_through(&self, index: Index) -> usize {
+        self.count.min((index.0 + 1).saturating_sub(self.first.0) as usize)
+    }
+}
+
+/// Neighbouring entries of the cache.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stretch<'a> {
+    cache: &'a EntryCache,
+    block: usize,
+    /// From this entry of that block on.
+    from: usize,
+    count: usize,
+    bytes: usize,
+}
+
+impl<'a> Stretch<'a> {
+    /// How many there are, at least one.
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// What they count for, all together.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes as u64
+    }
+
+    /// The entries.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &'a Entry> + Clone + use<'a> {
+        let &Self { cache, block, mut from, mut count, .. } = self;
+        let blocks = cache.blocks.range(block..).map_while(move |block| {
+            let entries = &block.entries()[from..];
+            let entries = &entries[..entries.len().min(count)];
+            from = 0;
+            count -= entries.len();
+            (!entries.is_empty()).then_some(entries)
+        });
+        blocks.flatten()
+    }
+}
+
 impl EntryCache {
     pub(crate) fn new(bytes_max: usize) -> Self {
-        Self {
-            entries: VecDeque::new(),
-            bytes: 0,
-            bytes_max,
-            unapplied_bytes: 0,
-            applied: Index(0),
-        }
+        Self { blocks: VecDeque::new(), bytes: 0, bytes_max, unapplied_bytes: 0, applied: Index(0) }
     }
 
-    fn first(&self) -> Option<Index> {
-        self.entries.front().map(|entry| entry.position.index)
-    }
-
-    /// Appends the next entry. A gap means that what was cached is of no use.
-    pub(crate) fn push(&mut self, entry: Entry) {
-        if let Some(last) = self.entries.back() {
-            assert_eq!(
-                last.position.index.next(),
-                entry.position.index,
-                "entries reach the cache in log order"
-            );
+    /// Adds the entries of a record, which come next.
+    pub(crate) fn push(&mut self, record: &Arc<Record>) {
+        let Some(first) = record.entries.first() else { return };
+        let first = first.position.index;
+        if let Some(last) = self.blocks.back() {
+            assert_eq!(last.last().next(), first, "entries reach the cache in log order");
         }
-        let bytes = cost(&entry);
-        self.bytes += bytes;
-        if entry.position.index > self.applied {
-            self.unapplied_bytes += bytes;
-        }
-        self.entries.push_back(entry);
+        let count = record.entries.len();
+        let block = Block { record: record.clone(), first, count, bytes: cost(&record.entries) };
+        self.bytes += block.bytes;
+        self.unapplied_bytes += cost(&block.entries()[block.count_through(self.applied)..]);
+        self.blocks.push_back(block);
     }
 
     /// Forgets the entries from `from` on.
     pub(crate) fn truncate_from(&mut self, from: Index) {
-        while self.entries.back().is_some_and(|entry| entry.position.index >= from) {
-            let entry = self.entries.pop_back().expect("there is a last entry");
-            let bytes = cost(&entry);
+        while let Some(block) = self.blocks.back_mut()
+            && block.last() >= from
+        {
+            let kept = block.count_through(Index(from.0.saturating_sub(1)));
+            let applied = block.count_through(self.applied).max(kept);
+            let bytes = cost(&block.entries()[kept..]);
+            self.unapplied_bytes -= cost(&block.entries()[applied..]);
             self.bytes -= bytes;
-            if entry.position.index > self.applied {
-                self.unapplied_bytes -= bytes;
+            block.bytes -= bytes;
+            block.count = kept;
+            if kept == 0 {
+                self.blocks.pop_back();
             }
         }
     }
 
     /// Notes that entries up to `through` are applied.
     pub(crate) fn mark_applied(&mut self, through: Index) {
-        if let Some(first) = self.first() {
-            let from = self.applied.next().max(first);
-            for index in from.0..=through.0 {
-                let Some(entry) = self.entries.get((index - first.0) as usize) else { break };
-                self.unapplied_bytes -= cost(entry);
+        let from = self.blocks.partition_point(|block| block.last() <= self.applied);
+        for block in self.blocks.range(from..) {
+            let applied = block.count_through(self.applied);
+            let now = block.count_through(through).max(applied);
+            self.unapplied_bytes -= match (applied, now) {
+                (0, all) if all == block.count => block.bytes,
+                _ => cost(&block.entries()[applied..now]),
+            };
+            if now < block.count {
+                break;
             }
         }
         self.applied = self.applied.max(through);
@@ -79,16 +144,17 @@ impl EntryCache {
     /// `through`, which are not yet both durable and applied.
     pub(crate) fn evict(&mut self, through: Index) {
         while self.bytes > self.bytes_max
-            && self.entries.front().is_some_and(|entry| entry.position.index <= through)
+            && let Some(block) = self.blocks.front()
+            && block.last() <= through
         {
-            let entry = self.entries.pop_front().expect("there is a first entry");
-            self.bytes -= cost(&entry);
+            self.bytes -= block.bytes;
+            self.blocks.pop_front();
         }
     }
 
     /// Forgets everything: a snapshot up to `applied` replaced the log.
     pub(crate) fn reset(&mut self, applied: Index) {
-        self.entries.clear();
+        self.blocks.clear();
         self.bytes = 0;
         self.unapplied_bytes = 0;
         self.applied = applied;
@@ -100,31 +166,58 @@ impl EntryCache {
 
     /// The entries from `first` to `last`, as many as fit into `bytes_max` but
     /// at least one; `None` if `first` is not cached.
-    pub(crate) fn range(&self, first: Index, last: Index, bytes_max: u64) -> Option<Vec<Entry>> {
-        let start = first.0.checked_sub(self.first()?.0)? as usize;
-        let mut entries = Vec::new();
-        let mut bytes = 0;
-        for entry in self.entries.range(start.min(self.entries.len())..) {
-            bytes += cost(entry) as u64;
-            if entry.position.index > last || (bytes > bytes_max && !entries.is_empty()) {
+    pub(crate) fn range(&self, first: Index, last: Index, bytes_max: u64) -> Option<Stretch<'_>> {
+        let at = self.blocks.partition_point(|block| block.last() < first);
+        let start = self.blocks.get(at)?;
+        if first < start.first || first > last {
+            return None;
+        }
+        let from = start.count_through(Index(first.0 - 1));
+        let mut stretch = Stretch { cache: self, block: at, from, count: 0, bytes: 0 };
+        let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
+        let mut skipped = from;
+        for block in self.blocks.range(at..) {
+            let entries = &block.entries()[skipped..block.count_through(last).max(skipped)];
+            let whole = entries.len() == block.count;
+            let bytes = if whole { block.bytes } else { cost(entries) };
+            if stretch.bytes + bytes <= bytes_max {
+                stretch.bytes += bytes;
+                stretch.count += entries.len();
+            } else {
+                // Not all of them.
+                for entry in entries {
+                    let bytes = entry_cost(entry);
+                    if stretch.bytes + bytes > bytes_max && stretch.count > 0 {
+                        return Some(stretch);
+                    }
+                    stretch.bytes += bytes;
+                    stretch.count += 1;
+                }
+            }
+            if block.last() >= last {
                 break;
             }
-            entries.push(entry.clone());
+            skipped = 0;
         }
-        if entries.is_empty() { None } else { Some(entries) }
+        Some(stretch)
     }
 
     /// Whether `position` stands here (`None` if its index is not cached).
     #[cfg(test)]
     pub(crate) fn holds(&self, position: Position) -> Option<bool> {
-        let at = position.index.0.checked_sub(self.first()?.0)? as usize;
-        self.entries.get(at).map(|entry| entry.position == position)
+        let found = self.range(position.index, position.index, 0)?;
+        found.iter().next().map(|entry| entry.position == position)
     }
 }
 
 /// What an entry counts for, in memory and towards limits in bytes.
-pub(crate) fn cost(entry: &Entry) -> usize {
+pub(crate) fn entry_cost(entry: &Entry) -> usize {
     entry.payload.len() + OVERHEAD_BYTES
+}
+
+/// What entries count for, all together.
+pub(crate) fn cost<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> usize {
+    entries.into_iter().map(entry_cost).sum()
 }
 
 /// Whether `entries` follow `prev` without a gap.
@@ -137,44 +230,5 @@ pub(crate) fn follows(prev: Position, entries: &[Entry]) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use driftless_codec::{Bytes, EntryKind};
-
-    fn entry(term: u64, index: u64) -> Entry {
-        Entry {
-            position: Position::new(term, index),
-            kind: EntryKind::Command,
-            payload: Bytes::from(vec![0; 36]),
-        }
-    }
-
-    #[test]
-    fn it_serves_what_it_holds_and_counts_what_is_not_applied() {
-        let mut cache = EntryCache::new(250);
-        for index in 5..=9 {
-            cache.push(entry(1, index));
-        }
-        assert_eq!(cache.unapplied_bytes(), 500);
-        assert!(cache.range(Index(4), Index(9), 1000).is_none());
-        assert_eq!(cache.range(Index(6), Index(8), 1000).map(|e| e.len()), Some(3));
-        assert_eq!(cache.range(Index(6), Index(9), 1).map(|e| e.len()), Some(1));
-        assert!(cache.range(Index(10), Index(12), 1).is_none());
-
-        cache.truncate_from(Index(9));
-        cache.push(entry(2, 9));
-        assert_eq!(cache.holds(Position::new(1, 9)), Some(false));
-        assert_eq!(cache.holds(Position::new(2, 9)), Some(true));
-
-        cache.mark_applied(Index(7));
-        assert_eq!(cache.unapplied_bytes(), 200);
-        cache.evict(Index(6));
-        assert!(cache.range(Index(6), Index(6), 1).is_none());
-        assert!(cache.range(Index(7), Index(7), 1).is_some(), "7 may not go yet");
-        cache.truncate_from(Index(7));
-        assert_eq!(cache.unapplied_bytes(), 0);
-        cache.reset(Index(20));
-        cache.push(entry(3, 21));
-        assert_eq!(cache.unapplied_bytes(), 100);
-    }
-}
+#[path = "cache_tests.rs"]
+mod tests;

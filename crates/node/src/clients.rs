@@ -1,13 +1,14 @@
 //! What clients of this member ask, and what becomes of it: proposed here as
 //! leader, forwarded to the leader, confirmed as reads, and answered in time.
 
+use crate::effects::unplaced;
 use crate::envelope::{ENVELOPE_BYTES, Envelope, OPEN_SESSION_BYTES};
 use crate::node::{HOUSEKEEPING_US, Node};
 use crate::port::{Action, Answer, ClientRequest, RequestError, RequestToken};
 use crate::room::entry_bytes;
 use bytes::Bytes;
 use driftless_codec::frame::ForwardRefusal;
-use driftless_codec::{EntryKind, PeerFrame};
+use driftless_codec::{Entry, EntryKind, PeerFrame};
 use driftless_raft::{Input, Moment, NodeId, Role};
 use std::collections::BTreeMap;
 
@@ -51,18 +52,18 @@ impl Node {
             return;
         }
         let mut free = self.room.free();
-        let mut entries: Vec<(EntryKind, Bytes)> = Vec::new();
+        let mut entries: Vec<Entry> = Vec::new();
         if free >= entry_bytes(OPEN_SESSION_BYTES)
             && let Some(open) = self.proposals.open_session(moment.now)
         {
             free -= entry_bytes(open.len());
-            entries.push((EntryKind::Session, open));
+            entries.push(unplaced(EntryKind::Session, open));
         }
         let forwarded = self.take_forwarded(&mut free);
-        entries.extend(forwarded.iter().map(|(_, kind, payload)| (*kind, payload.clone())));
+        entries.extend(forwarded.iter().map(|(_, kind, payload)| unplaced(*kind, payload.clone())));
         let own = self.proposals.take(free);
         let sequences: Vec<u64> = own.iter().map(|(sequence, _)| *sequence).collect();
-        entries.extend(own.into_iter().map(|(_, payload)| (EntryKind::Command, payload)));
+        entries.extend(own.into_iter().map(|(_, payload)| unplaced(EntryKind::Command, payload)));
         self.ask_for_room(actions);
         if entries.is_empty() {
             return;

@@ -2,13 +2,14 @@
 
 use crate::cache::cost;
 use crate::node::{HOUSEKEEPING_US, Node};
+use crate::port::Frame;
 use crate::port::{Action, LogJob};
 use bytes::Bytes;
+use driftless_codec::frame::AppendHead;
 use driftless_codec::{Entry, EntryKind, PeerFrame};
 use driftless_log::{Record, SnapshotMeta};
-use driftless_raft::{
-    Effect, Index, Input, Moment, NodeId, Persist, Position, Round, Run, Source, Term,
-};
+use driftless_raft::{Effect, Index, Input, Moment, NodeId, Persist, Position, Run, Source};
+use std::sync::Arc;
 
 /// The same entries are not sent to the same follower again before this.
 const SEND_AGAIN_US: u64 = 20_000;
@@ -17,10 +18,15 @@ const SEND_AGAIN_US: u64 = 20_000;
 #[derive(Debug)]
 pub(crate) struct Permission {
     pub(crate) to: NodeId,
-    pub(crate) term: Term,
-    pub(crate) prev: Position,
-    pub(crate) leader_commit: Index,
-    pub(crate) round: Round,
+    pub(crate) head: AppendHead,
+}
+
+/// The frame that was encoded last: followers that keep up are sent the same.
+#[derive(Debug)]
+pub(crate) struct Encoded {
+    head: AppendHead,
+    last: Index,
+    frame: Frame,
 }
 
 /// What entries are being read back for.
@@ -42,6 +48,7 @@ impl Node {
             }
             self.effects = effects;
         }
+        self.encoded = None;
     }
 
     fn carry_out(&mut self, moment: Moment, effect: Effect, actions: &mut Vec<Action>) {
@@ -51,7 +58,8 @@ impl Node {
                 self.links.send(to, &PeerFrame::Raft(message), actions);
             }
             Effect::SendEntries { to, term, prev, last_max, bytes_max, leader_commit, round } => {
-                let permission = Permission { to, term, prev, leader_commit, round };
+                let head = AppendHead { term, prev_log: prev, leader_commit, round };
+                let permission = Permission { to, head };
                 self.send_entries(moment, permission, last_max, bytes_max, actions);
             }
             Effect::SendSnapshot { to, term } => {
@@ -89,23 +97,18 @@ impl Node {
         if let Some(from) = truncate_from {
             self.cache.truncate_from(from);
         }
-        let positions = runs.iter().flat_map(|run| {
-            (run.first.0..=run.last.0).map(|index| Position { term: run.term, index: Index(index) })
-        });
         let mut snapshot = None;
-        let entries: Vec<Entry> = match source {
+        let mut entries: Vec<Entry> = match source {
             Source::HardState => Vec::new(),
-            Source::Noop => positions
-                .map(|position| Entry { position, kind: EntryKind::Noop, payload: Bytes::new() })
-                .collect(),
-            Source::Proposal => positions
-                .zip(self.accepting.drain(..))
-                .map(|(position, (kind, payload))| Entry { position, kind, payload })
-                .collect(),
+            Source::Noop => vec![unplaced(EntryKind::Noop, Bytes::new())],
+            Source::Proposal => std::mem::take(&mut self.accepting),
             Source::Append { .. } => {
-                let arriving = std::mem::take(&mut self.arriving);
+                let mut arriving = std::mem::take(&mut self.arriving);
                 let first = runs.first().map_or(Index(u64::MAX), |run| run.first);
-                arriving.into_iter().filter(|entry| entry.position.index >= first).collect()
+                // The part that is here already comes first.
+                let here = arriving.partition_point(|entry| entry.position.index < first);
+                arriving.drain(..here);
+                arriving
             }
             Source::Snapshot { last, membership } => {
                 self.cache.reset(self.applier.applied.index);
@@ -115,10 +118,17 @@ impl Node {
         };
         let wanted: u64 = runs.iter().map(Run::count).sum();
         assert_eq!(wanted, entries.len() as u64, "every entry to persist has its bytes");
-        for entry in &entries {
-            self.cache.push(entry.clone());
+        let mut rest = &mut entries[..];
+        for run in &runs {
+            let (entries, after) = rest.split_at_mut(run.count() as usize);
+            for (entry, index) in entries.iter_mut().zip(run.first.0..) {
+                entry.position = Position { term: run.term, index: Index(index) };
+            }
+            rest = after;
         }
-        let record = Record { group: self.group, hard_state, truncate_from, snapshot, entries };
+        let group = self.group;
+        let record = Arc::new(Record { group, hard_state, truncate_from, snapshot, entries });
+        self.cache.push(&record);
         self.room.hand_over(ticket, &record);
         actions.push(Action::Log(LogJob::Append { ticket, record }));
     }
@@ -131,8 +141,8 @@ impl Node {
         bytes_max: u64,
         actions: &mut Vec<Action>,
     ) {
-        let Permission { to, term, prev, .. } = permission;
-        let first = prev.index.next();
+        let Permission { to, head } = permission;
+        let (term, first) = (head.term, head.prev_log.index.next());
         // A follower that does not take what it gets, having no room for it, answers
         // every round all the same, and there is one for every read.
         let too_soon = self.last_sent.get(&to).is_some_and(|(of, from, at)| {
@@ -145,25 +155,34 @@ impl Node {
         }
         self.last_sent.insert(to, (term, first, moment.now));
         if let Some(entries) = self.cache.range(first, last_max, bytes_max) {
-            self.send_read_entries(&permission, entries, actions);
+            let last = Index(head.prev_log.index.0 + entries.count() as u64);
+            let bytes = entries.bytes();
+            let frame = match &self.encoded {
+                Some(same) if same.head == head && same.last == last => same.frame.clone(),
+                _ => Frame { parts: head.encode(self.group, entries.iter()) },
+            };
+            self.encoded = Some(Encoded { head, last, frame: frame.clone() });
+            self.links.send_frame(to, frame, actions);
+            self.inputs.push_back(Input::Sent { to, term, last, bytes });
         } else {
             let id = self.log_read(ReadPurpose::Send(permission));
             actions.push(Action::Log(LogJob::Read { id, first, last: last_max, bytes_max }));
         }
     }
 
+    /// Sends what was read back from the log.
     pub(crate) fn send_read_entries(
         &mut self,
         permission: &Permission,
-        entries: Vec<Entry>,
+        entries: &[Entry],
         actions: &mut Vec<Action>,
     ) {
-        let &Permission { to, term, prev, leader_commit, round } = permission;
-        let last = entries.last().map_or(prev.index, |entry| entry.position.index);
-        let bytes = entries.iter().map(cost).sum::<usize>() as u64;
-        let frame = PeerFrame::Append { term, prev_log: prev, leader_commit, round, entries };
-        self.links.send(to, &frame, actions);
-        self.inputs.push_back(Input::Sent { to, term, last, bytes });
+        let &Permission { to, head } = permission;
+        let last = Index(head.prev_log.index.0 + entries.len() as u64);
+        let bytes = cost(entries) as u64;
+        let frame = Frame { parts: head.encode(self.group, entries.iter()) };
+        self.links.send_frame(to, frame, actions);
+        self.inputs.push_back(Input::Sent { to, term: head.term, last, bytes });
     }
 
     pub(crate) fn log_read(&mut self, purpose: ReadPurpose) -> u64 {
@@ -171,4 +190,9 @@ impl Node {
         self.log_reads.insert(self.next_log_read, purpose);
         self.next_log_read
     }
+}
+
+/// An entry that is yet to get its place in the log.
+pub(crate) fn unplaced(kind: EntryKind, payload: Bytes) -> Entry {
+    Entry { position: Position::ZERO, kind, payload }
 }

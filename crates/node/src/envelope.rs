@@ -25,24 +25,40 @@ pub(crate) struct Envelope {
 pub(crate) const ENVELOPE_BYTES: usize = 24;
 
 impl Envelope {
-    pub(crate) fn encode(&self) -> Bytes {
-        let mut out = BytesMut::with_capacity(ENVELOPE_BYTES + self.command.len());
-        out.put_u64_le(self.session.0);
-        out.put_u64_le(self.sequence);
-        out.put_u64_le(self.lowest);
-        out.put_slice(&self.command);
-        out.freeze()
+    /// Appends an envelope with its command to `out`.
+    pub(crate) fn put(
+        session: SessionId,
+        sequence: u64,
+        lowest: u64,
+        command: &[u8],
+        out: &mut BytesMut,
+    ) {
+        out.put_u64_le(session.0);
+        out.put_u64_le(sequence);
+        out.put_u64_le(lowest);
+        out.put_slice(command);
     }
 
+    /// Its command shares `payload`.
     pub(crate) fn decode(payload: &Bytes) -> Result<Self, DecodeError> {
-        let mut reader = Reader::new(payload.clone());
+        let (&session, rest) = first_u64(payload, "the session")?;
+        let (&sequence, rest) = first_u64(rest, "the sequence number")?;
+        let (&lowest, _) = first_u64(rest, "the lowest unanswered")?;
         Ok(Self {
-            session: SessionId(reader.u64("the session")?),
-            sequence: reader.u64("the sequence number")?,
-            lowest: reader.u64("the lowest unanswered")?,
-            command: reader.rest(),
+            session: SessionId(u64::from_le_bytes(session)),
+            sequence: u64::from_le_bytes(sequence),
+            lowest: u64::from_le_bytes(lowest),
+            command: payload.slice(ENVELOPE_BYTES..),
         })
     }
+}
+
+/// The next eight bytes, and what follows.
+fn first_u64<'a>(
+    bytes: &'a [u8],
+    what: &'static str,
+) -> Result<(&'a [u8; 8], &'a [u8]), DecodeError> {
+    bytes.split_first_chunk().ok_or(DecodeError::Short { what })
 }
 
 /// The entry that opens a session: it replaces its member's older one.

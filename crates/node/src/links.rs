@@ -111,6 +111,13 @@ impl Links {
         }
     }
 
+    /// The same with a frame that is encoded already.
+    pub(crate) fn send_frame(&self, peer: NodeId, frame: Frame, actions: &mut Vec<Action>) {
+        if let Some(&link) = self.outbound.get(&peer) {
+            actions.push(Action::Write { link, frame });
+        }
+    }
+
     fn write(&self, link: LinkId, frame: &PeerFrame, actions: &mut Vec<Action>) {
         actions.push(Action::Write { link, frame: Frame { parts: frame.encode(self.group) } });
     }

@@ -6,6 +6,7 @@ use driftless_log::{AppendError, Disk, Log, ReadError, Record, Room};
 use driftless_raft::{GroupId, Ticket};
 use std::collections::VecDeque;
 use std::io;
+use std::sync::Arc;
 
 /// Records that share one write and one sync, at most.
 const RECORDS_MAX: usize = 4096;
@@ -105,10 +106,10 @@ fn bytes_of(record: &Record) -> usize {
 /// there is no room for, and all behind it.
 fn append<D: Disk>(
     log: &mut Log<D>,
-    batch: Vec<(Ticket, Record)>,
+    batch: Vec<(Ticket, Arc<Record>)>,
     done: &mut Vec<LogDone>,
-) -> Vec<(Ticket, Record)> {
-    let (tickets, mut records): (Vec<Ticket>, Vec<Record>) = batch.into_iter().unzip();
+) -> Vec<(Ticket, Arc<Record>)> {
+    let (tickets, mut records): (Vec<Ticket>, Vec<Arc<Record>>) = batch.into_iter().unzip();
     let Some(&last) = tickets.last() else { return Vec::new() };
     match log.append(&records) {
         Ok(()) => {

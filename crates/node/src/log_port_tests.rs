@@ -8,6 +8,7 @@ use driftless_log::memory::MemoryDisk;
 use driftless_log::{Identity, Log, Options, Record, SnapshotMeta};
 use driftless_raft::{GroupId, HardState, Membership, NodeId, Position, Term, Ticket};
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 const GROUP: GroupId = GroupId(1);
 
@@ -27,23 +28,17 @@ fn append(ticket: u64, index: u64, bytes: usize) -> LogJob {
         kind: EntryKind::Command,
         payload: Bytes::from(vec![7; bytes]),
     };
-    let mut job = vote(ticket, 1);
-    if let LogJob::Append { record, .. } = &mut job {
-        record.entries.push(entry);
-    }
-    job
+    let record = Record { entries: vec![entry], ..claim(1) };
+    LogJob::Append { ticket: Ticket(ticket), record: Arc::new(record) }
 }
 
 fn vote(ticket: u64, term: u64) -> LogJob {
+    LogJob::Append { ticket: Ticket(ticket), record: Arc::new(claim(term)) }
+}
+
+fn claim(term: u64) -> Record {
     let hard_state = HardState { current_term: Term(term), ..HardState::default() };
-    let record = Record {
-        group: GROUP,
-        hard_state,
-        truncate_from: None,
-        snapshot: None,
-        entries: Vec::new(),
-    };
-    LogJob::Append { ticket: Ticket(ticket), record }
+    Record { group: GROUP, hard_state, truncate_from: None, snapshot: None, entries: Vec::new() }
 }
 
 /// The tickets that are durable.

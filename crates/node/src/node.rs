@@ -3,7 +3,7 @@
 use crate::apply::Applier;
 use crate::cache::EntryCache;
 use crate::clients::{refuse, refuse_all};
-use crate::effects::ReadPurpose;
+use crate::effects::{Encoded, ReadPurpose};
 use crate::links::Links;
 use crate::port::{Action, ClientRequest, Event, LogJob, NodeOptions, RequestError, Status};
 use crate::proposals::Proposals;
@@ -92,8 +92,9 @@ pub struct Node {
     pub(crate) started: bool,
     pub(crate) stopped: bool,
     // Beside the step in progress: the bytes of the entries that it is about.
-    pub(crate) accepting: Vec<(EntryKind, Bytes)>,
+    pub(crate) accepting: Vec<Entry>,
     pub(crate) arriving: Vec<Entry>,
+    pub(crate) encoded: Option<Encoded>,
     pub(crate) refused: bool,
     pub(crate) effects: Effects,
     pub(crate) inputs: VecDeque<Input>,
@@ -164,6 +165,7 @@ impl Node {
             stopped: false,
             accepting: Vec::new(),
             arriving: Vec::new(),
+            encoded: None,
             refused: false,
             effects: Effects::new(),
             inputs: VecDeque::new(),

@@ -10,7 +10,7 @@ use crate::envelope::{ENVELOPE_BYTES, Envelope, OPEN_SESSION_BYTES, OpenSession,
 use crate::port::{RequestError, RequestToken};
 use crate::room;
 use crate::sessions::WINDOW_MAX;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use driftless_raft::{NodeId, Time};
 use std::collections::VecDeque;
 
@@ -153,24 +153,35 @@ impl Proposals {
     /// Takes what waits, oldest first, as payloads: entries of `bytes_max` at most.
     pub(crate) fn take(&mut self, bytes_max: u64) -> Vec<(u64, Bytes)> {
         let Some(session) = self.session else { return Vec::new() };
-        let mut taken = Vec::new();
-        let mut bytes_left = bytes_max;
+        let mut sequences = Vec::with_capacity(self.queue.len());
+        let (mut bytes, mut bytes_left) = (0, bytes_max);
         while let Some(sequence) = self.queue.pop_front() {
-            let lowest = self.lowest;
             let Some(pending) = self.pending_mut(sequence) else { continue };
-            let bytes = pending.entry_bytes();
-            if bytes > bytes_left {
+            let entry_bytes = pending.entry_bytes();
+            if entry_bytes > bytes_left {
                 self.queue.push_front(sequence);
                 break;
             }
-            bytes_left -= bytes;
+            bytes_left -= entry_bytes;
+            bytes += ENVELOPE_BYTES + pending.command.len();
+            sequences.push(sequence);
+        }
+        // All of them in one buffer: they live and go together.
+        let lowest = self.lowest;
+        let mut out = BytesMut::with_capacity(bytes);
+        for &sequence in &sequences {
+            let pending = self.pending_mut(sequence).expect("it was just seen");
             pending.queued = false;
             pending.sent += 1;
             pending.session = Some(session);
-            let command = pending.command.clone();
-            taken.push((sequence, Envelope { session, sequence, lowest, command }.encode()));
+            Envelope::put(session, sequence, lowest, &pending.command, &mut out);
         }
-        taken
+        let mut rest = out.freeze();
+        let mut payload = |sequence| {
+            let pending = self.pending_mut(sequence).expect("it was just seen");
+            (sequence, rest.split_to(ENVELOPE_BYTES + pending.command.len()))
+        };
+        sequences.into_iter().map(&mut payload).collect()
     }
 
     /// What comes next, if something waits, takes as an entry: the opening of the

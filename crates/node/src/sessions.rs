@@ -133,15 +133,28 @@ impl Sessions {
     /// Takes in what came of a batch: a reply for each command that was fresh.
     pub(crate) fn settle(&mut self, batch: &[Judged], replies: &[Bytes]) {
         let mut replies = replies.iter();
-        for judged in batch {
-            let reply = if judged.is_fresh { replies.next() } else { None };
-            let Some(session) = self.table.get_mut(&judged.session) else { continue };
-            let before = session.reply_bytes;
-            session.advance(judged.lowest);
-            if let Some(reply) = reply {
-                session.record(judged.sequence, reply);
+        // Mostly one session after another has a stretch of the batch.
+        let mut batch = batch.iter().peekable();
+        while let Some(first) = batch.next() {
+            let Some(session) = self.table.get_mut(&first.session) else {
+                if first.is_fresh {
+                    replies.next();
+                }
+                continue;
+            };
+            let elsewhere = self.reply_bytes - session.reply_bytes;
+            let mut next = Some(first);
+            while let Some(judged) = next {
+                session.advance(judged.lowest);
+                if judged.is_fresh
+                    && let Some(reply) = replies.next()
+                {
+                    session.record(judged.sequence, reply);
+                }
+                self.reply_bytes = elsewhere + session.reply_bytes;
+                let is_full = self.reply_bytes > REPLIES_BYTES_MAX;
+                next = batch.next_if(|next| !is_full && next.session == first.session);
             }
-            self.reply_bytes = self.reply_bytes - before + session.reply_bytes;
             if self.reply_bytes > REPLIES_BYTES_MAX {
                 self.let_go();
             }
@@ -270,11 +283,15 @@ impl Session {
             return false;
         }
         let slot = self.window.get((sequence - self.lowest) as usize);
-        if slot.is_some_and(|slot| *slot != Slot::Empty) {
+        if slot.is_some_and(|slot| !matches!(slot, Slot::Empty)) {
             return false;
         }
+        // Mostly they come in order.
+        if self.applying.last().is_none_or(|last| *last < sequence) {
+            self.applying.push(sequence);
+            return true;
+        }
         let Err(at) = self.applying.binary_search(&sequence) else { return false };
-        // Mostly they come in order, and this is the end.
         self.applying.insert(at, sequence);
         true
     }
@@ -295,13 +312,16 @@ impl Session {
     fn record(&mut self, sequence: u64, reply: &Bytes) {
         let Some(at) = sequence.checked_sub(self.lowest) else { return };
         let at = at as usize;
-        if self.window.len() <= at {
-            self.window.resize(at + 1, Slot::Empty);
-        }
         let is_kept = reply.len() <= REPLY_BYTES_MAX;
         let slot = if is_kept { Slot::Done(reply.clone()) } else { Slot::DoneUnkept };
         self.reply_bytes += slot.reply_bytes();
-        self.window[at] = slot;
+        if self.window.len() < at {
+            self.window.resize(at, Slot::Empty);
+        }
+        match self.window.get_mut(at) {
+            Some(here) => *here = slot,
+            None => self.window.push_back(slot),
+        }
     }
 
     /// Lets go of replies, oldest first, of `bytes` or a little more; says of how

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use driftless_codec::Entry;
 use driftless_log::{Record, Room, SnapshotMeta};
 use driftless_raft::{Index, NodeId, Position, Ticket};
+use std::sync::Arc;
 
 /// Work for the log's thread.
 #[derive(Debug)]
@@ -12,8 +13,8 @@ pub enum LogJob {
     Append {
         /// Comes back in [`LogDone::Appended`].
         ticket: Ticket,
-        /// What.
-        record: Record,
+        /// What; the node keeps a share of it, to send and to apply from.
+        record: Arc<Record>,
     },
     /// Read entries back.
     Read {

@@ -352,10 +352,10 @@ pub(super) fn log_job(member: &mut Member, job: LogJob) -> LogDone {
             if let Some(from) = record.truncate_from {
                 disk.entries.retain(|entry| entry.position.index < from);
             }
-            if let Some(meta) = record.snapshot {
+            if let Some(meta) = &record.snapshot {
                 disk.entries.retain(|entry| entry.position.index > meta.last.index);
             }
-            disk.entries.extend(record.entries);
+            disk.entries.extend(record.entries.iter().cloned());
             LogDone::Appended { ticket, room: member.room }
         }
         LogJob::Read { id, first, last, .. } => {
