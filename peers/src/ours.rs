@@ -1,8 +1,7 @@
 //! Three `driftless_node::Node`s: what ships, payload store, sessions and peer
 //! frames included.
 //!
-//! Given: a log that is a vector in memory and completes at once, as raft-rs's
-//! `MemStorage` does; links that deliver at once and lose nothing; a clock that
+//! Given: a log in memory that completes at once, as raft-rs's `MemStorage` does; links that deliver at once and lose nothing; a clock that
 //! is a counter. Taken: frames are encoded, checksummed, decoded and verified
 //! as on a socket (raft-rs hands over structures and shares their payloads);
 //! every command runs through a client session, which makes it exactly once,
@@ -10,19 +9,15 @@
 
 use crate::{COMPACT_EVERY, Cluster, MEMBERS, PAYLOAD_BYTES};
 use driftless_node::codec::Bytes;
-use driftless_node::log::{Identity, Record, Recovered, Room};
+use driftless_node::log::Identity;
 use driftless_node::machine::{Batch, Durable, RestoreError, Snapshot, StateMachine};
-use driftless_node::raft::{GroupId, HardState, Membership, Moment, NodeId, Role, Time, Trail};
+use driftless_node::raft::{GroupId, Membership, Moment, NodeId, Role, Time};
 use driftless_node::{
-    Action, Answer, ClientRequest, Event, LinkId, LogDone, LogJob, Node, NodeOptions, RequestToken,
+    Action, Answer, ClientRequest, Event, LinkId, MemoryLog, Node, NodeOptions, RequestToken,
     SnapshotDone, SnapshotJob, apply_inline,
 };
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::io::{self, Read};
-use std::sync::Arc;
-
-/// There is always room in memory.
-const ROOM: Room = Room { claimed_bytes: 1 << 40, low_space: false };
 
 /// Counts what it sees.
 #[derive(Clone, Copy, Default)]
@@ -58,17 +53,15 @@ impl StateMachine for Count {
 struct Member {
     node: Node,
     machine: Count,
-    /// The log in memory.
-    records: VecDeque<Arc<Record>>,
-    hard_state: HardState,
+    log: MemoryLog,
     events: Vec<Event>,
 }
 
 /// Three members and the links between them.
 pub struct Ours {
     members: Vec<Member>,
-    /// A link's two ends.
-    links: BTreeMap<LinkId, (usize, usize)>,
+    /// Each link's two ends.
+    links: Vec<(usize, usize)>,
     leader: usize,
     command: Bytes,
     now: u64,
@@ -90,7 +83,7 @@ impl Ours {
         let members = (1..=MEMBERS).map(|id| Member::new(NodeId(id))).collect();
         let mut cluster = Self {
             members,
-            links: BTreeMap::new(),
+            links: Vec::new(),
             leader: 0,
             command: Bytes::from(vec![7; PAYLOAD_BYTES]),
             now: 1,
@@ -119,8 +112,8 @@ impl Ours {
     }
 
     fn connect(&mut self, from: usize, to: usize) {
-        let link = LinkId(self.links.len() as u64 + 1);
-        self.links.insert(link, (from, to));
+        let link = LinkId(self.links.len() as u64);
+        self.links.push((from, to));
         let peer = NodeId(to as u64 + 1);
         self.members[from].events.push(Event::Connected { link, peer });
         self.members[to].events.push(Event::Accepted { link });
@@ -171,7 +164,7 @@ impl Ours {
         let member = &mut self.members[at];
         match action {
             Action::Log(job) => {
-                let done = member.log(job);
+                let done = member.log.run(job);
                 member.events.push(Event::Log(done));
             }
             Action::Apply(job) => {
@@ -180,7 +173,7 @@ impl Ours {
             }
             Action::Snapshot(job) => member.events.extend(snapshot(job).map(Event::Snapshot)),
             Action::Write { link, frame } => {
-                let (one, other) = self.links[&link];
+                let (one, other) = self.links[link.0 as usize];
                 let frame = match &frame.parts[..] {
                     [whole] => whole.clone(),
                     parts => parts.concat().into(),
@@ -197,14 +190,8 @@ impl Ours {
 
 impl Member {
     fn new(id: NodeId) -> Self {
-        let recovered = Recovered {
-            group: GroupId(1),
-            hard_state: HardState::default(),
-            trail: Trail::default(),
-            membership: Membership::of((1..=MEMBERS).map(NodeId)),
-            snapshot: None,
-            damaged: Vec::new(),
-        };
+        let log = MemoryLog::new(GroupId(1), Membership::of((1..=MEMBERS).map(NodeId)));
+        let recovered = log.recovered();
         let identity = Identity { cluster_id: 1, node_id: id, incarnation: id.0 };
         let options = NodeOptions {
             snapshot_every_entries: COMPACT_EVERY,
@@ -218,34 +205,9 @@ impl Member {
         Self {
             node: node.expect("an empty log"),
             machine: Count::default(),
-            records: VecDeque::new(),
-            hard_state: HardState::default(),
+            log,
             // Its first turn.
             events: vec![Event::Wake],
-        }
-    }
-
-    fn log(&mut self, job: LogJob) -> LogDone {
-        match job {
-            LogJob::Append { ticket, record } => {
-                self.hard_state = record.hard_state;
-                assert!(record.truncate_from.is_none(), "there is one leader");
-                if !record.entries.is_empty() {
-                    self.records.push_back(record);
-                }
-                LogDone::Appended { ticket, room: ROOM }
-            }
-            LogJob::Compact { through, .. } => {
-                let covered = |record: &Arc<Record>| {
-                    record.entries.last().is_none_or(|last| last.position <= through)
-                };
-                let gone = self.records.partition_point(covered);
-                self.records.drain(..gone);
-                LogDone::Compacted
-            }
-            LogJob::RememberPeer { peer, .. } => LogDone::PeerRemembered { peer },
-            LogJob::Claim { .. } => LogDone::Room(ROOM),
-            LogJob::Read { .. } => unreachable!("what is under way is in the node's own store"),
         }
     }
 }
