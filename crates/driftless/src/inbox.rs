@@ -5,7 +5,7 @@
 //! the first message into an empty queue wakes the shard, so a burst costs one
 //! wake-up.
 
-use crate::links::Link;
+use crate::links::PeerLink;
 use bytes::Bytes;
 use driftless_node::raft::Time;
 use driftless_node::{Answer, Event, RequestError};
@@ -19,7 +19,7 @@ pub(crate) enum Message {
     /// Something happened.
     Event(Event),
     /// A link came up; the event says which way.
-    Opened(Arc<Link>, Event),
+    Opened(PeerLink, Event),
     /// A client wants a command applied.
     Propose { command: Bytes, deadline: Time, answer: oneshot::Sender<Answer> },
     /// A client wants to read.

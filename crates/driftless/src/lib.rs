@@ -32,6 +32,8 @@
 //! What waits for any of them is taken at once: batches form by themselves
 //! where something is slow, and nobody waits for one to fill.
 //!
+//! [`LocalCluster`] is a whole cluster inside a process, in memory: for your tests.
+//!
 //! Messages for people go to the [`log`](https://docs.rs/log) facade; who leads goes
 //! to the target [`LEADERSHIP_LOG_TARGET`], for those who say that in their own words.
 
@@ -45,7 +47,9 @@ mod handle;
 mod host;
 mod inbox;
 mod links;
+mod local;
 mod log_thread;
+mod log_worker;
 mod metered;
 mod metrics;
 mod shard;
@@ -61,6 +65,7 @@ pub use driftless_node::raft::{NodeId, Position, Role};
 pub use driftless_node::{NodeOptions, RequestError, Status, StopReason, machine, raft};
 pub use error::{NodeFailure, StartError};
 pub use handle::{Applied, Handle};
+pub use local::LocalCluster;
 pub use metrics::{Histogram, Metrics};
 
 /// The target of log messages about who leads.

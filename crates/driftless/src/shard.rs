@@ -8,16 +8,16 @@
 use crate::clock::Clock;
 use crate::host::Host;
 use crate::inbox::{Inbox, Message};
-use crate::links::Link;
-use crate::log_thread::LogThread;
+use crate::links::PeerLink;
+use crate::log_worker::LogWorker;
 use crate::metrics::{Counters, add};
 use crate::snapshot_thread::{SnapshotThread, SnapshotWork};
 use crate::tell::{Teller, tell_leadership};
 use driftless_node::machine::StateMachine;
 use driftless_node::raft::{Moment, Time};
 use driftless_node::{
-    Action, Answer, ClientRequest, Event, LinkId, LogJob, Report, RequestError, RequestToken,
-    SnapshotDone, SnapshotJob, Status, StopReason,
+    Action, Answer, ClientRequest, Event, LinkId, LogDone, LogJob, Report, RequestError,
+    RequestToken, SnapshotDone, SnapshotJob, Status, StopReason,
 };
 use slab::Slab;
 use std::collections::{BTreeMap, VecDeque};
@@ -39,7 +39,7 @@ pub(crate) struct Shard<H, M> {
     /// Away while it loads a snapshot on the other thread.
     machine: Option<M>,
     inbox: Arc<Inbox>,
-    log: LogThread,
+    log: LogWorker,
     snapshots: SnapshotThread<M>,
     clock: Clock,
     random: fastrand::Rng,
@@ -47,7 +47,7 @@ pub(crate) struct Shard<H, M> {
     status: watch::Sender<Status>,
     alarm: NextWake,
 
-    links: BTreeMap<LinkId, Arc<Link>>,
+    links: BTreeMap<LinkId, PeerLink>,
     /// Links with frames queued in this turn.
     unwritten: Vec<LinkId>,
     /// Clients that wait, by their token.
@@ -61,6 +61,7 @@ pub(crate) struct Shard<H, M> {
     batch: Vec<Message>,
     actions: Vec<Action>,
     log_jobs: Vec<LogJob>,
+    log_done: Vec<LogDone>,
 }
 
 /// Why the shard's task ended.
@@ -78,7 +79,7 @@ impl<H: Host, M: StateMachine> Shard<H, M> {
         host: H,
         machine: M,
         inbox: Arc<Inbox>,
-        log: LogThread,
+        log: impl Into<LogWorker>,
         snapshots: SnapshotThread<M>,
         clock: Clock,
         random: fastrand::Rng,
@@ -89,7 +90,7 @@ impl<H: Host, M: StateMachine> Shard<H, M> {
             host,
             machine: Some(machine),
             inbox,
-            log,
+            log: log.into(),
             snapshots,
             clock,
             random,
@@ -105,6 +106,7 @@ impl<H: Host, M: StateMachine> Shard<H, M> {
             batch: Vec::new(),
             actions: Vec::new(),
             log_jobs: Vec::new(),
+            log_done: Vec::new(),
         }
     }
 
@@ -139,7 +141,7 @@ impl<H: Host, M: StateMachine> Shard<H, M> {
     }
 
     async fn something_to_do(&mut self) {
-        if !self.later.is_empty() {
+        if !self.later.is_empty() || !self.log_done.is_empty() {
             return;
         }
         let deadline = self.host.deadline();
@@ -224,6 +226,11 @@ impl<H: Host, M: StateMachine> Shard<H, M> {
         let began = Instant::now();
         let mut stop = None;
         loop {
+            let mut done = std::mem::take(&mut self.log_done);
+            for done in done.drain(..) {
+                self.tell(Event::Log(done));
+            }
+            self.log_done = done;
             let moment = self.moment();
             self.host.flush(moment, &mut self.actions);
             let mut actions = std::mem::take(&mut self.actions);
@@ -232,7 +239,7 @@ impl<H: Host, M: StateMachine> Shard<H, M> {
             }
             self.actions = actions;
             // Disk and peers first; what follows here runs beside them.
-            self.log.submit(&mut self.log_jobs);
+            self.log.submit(&mut self.log_jobs, &mut self.log_done);
             for link in self.unwritten.drain(..) {
                 if let Some(link) = self.links.get(&link) {
                     link.flush();
@@ -240,6 +247,9 @@ impl<H: Host, M: StateMachine> Shard<H, M> {
             }
             if stop.is_some() || began.elapsed() > APPLY_FOR {
                 break;
+            }
+            if !self.log_done.is_empty() {
+                continue;
             }
             let Some(action) = self.later.pop_front() else { break };
             self.work(action);
@@ -282,7 +292,7 @@ impl<H: Host, M: StateMachine> Shard<H, M> {
                     Report::BadFrame { link, .. } => self.links.get(link),
                     _ => None,
                 };
-                self.teller.report(id, &report, from.map(|link| link.other_end()).as_deref());
+                self.teller.report(id, &report, from.map(PeerLink::other_end).as_deref());
             }
             Action::Stop(reason) => *stop = Some(reason),
         }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::error::NodeFailure;
 use crate::handle::{Handle, Shared};
-use crate::log_thread::LogWork;
+use crate::log_thread::{LogThread, LogWork};
 use crate::snapshot_thread::{SnapshotFiles, SnapshotOutcome};
 use bytes::Bytes;
 use driftless_node::log::{Record, Room, SnapshotMeta};

@@ -6,18 +6,19 @@ use crate::log_thread::LogWork;
 use crate::metered::Metered;
 use crate::metrics::Counters;
 use crate::snapshot_thread::{SnapshotFiles, SnapshotOutcome, SnapshotWork};
-use driftless_node::log::SnapshotStore;
+use driftless_node::log::{Disk, SnapshotStore};
 use driftless_node::log::{Identity, Log, OpenError, Opened, Options, Owner, Recovered};
 use driftless_node::machine::StateMachine;
 use driftless_node::raft::{GroupId, Membership, NodeId};
 use driftless_node::{LogDone, LogJob, SnapshotDone, SnapshotJob, SnapshotPort, run_log_jobs};
 use std::collections::{BTreeMap, VecDeque};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// The one group that a node hosts today.
-const GROUP: GroupId = GroupId(1);
+pub(crate) const GROUP: GroupId = GroupId(1);
 
 /// The real disk, counted.
 pub(crate) type CountedDisk = Metered<RealDisk>;
@@ -28,7 +29,7 @@ pub(crate) struct Storage {
     pub(crate) identity: Identity,
     pub(crate) recovered: Recovered,
     pub(crate) known_peers: BTreeMap<NodeId, u64>,
-    pub(crate) snapshots: RealSnapshots,
+    pub(crate) snapshots: Snapshots<CountedDisk>,
 }
 
 /// Opens the directory; makes it, for `membership`, if there is no log in it.
@@ -56,8 +57,7 @@ pub(crate) fn open(
     let known_peers = log.known_peers().clone();
     let recovered = groups.into_iter().find(|recovered| recovered.group == GROUP);
     let recovered = recovered.ok_or_else(|| refused(OpenError::NotFound))?;
-    let snapshots = SnapshotStore::open(snapshots).map_err(|error| refused(error.into()))?;
-    let snapshots = RealSnapshots { port: SnapshotPort::new(snapshots, GROUP) };
+    let snapshots = Snapshots::open(snapshots).map_err(|error| refused(error.into()))?;
     Ok(Storage { log, identity, recovered, known_peers, snapshots })
 }
 
@@ -116,11 +116,22 @@ impl LogWork for RealLog {
 }
 
 /// The snapshots' side of their thread.
-pub(crate) struct RealSnapshots {
-    port: SnapshotPort<CountedDisk>,
+pub(crate) struct Snapshots<D: Disk + Clone> {
+    port: SnapshotPort<D>,
 }
 
-impl<M: StateMachine> SnapshotFiles<M> for RealSnapshots {
+impl<D: Disk + Clone> Snapshots<D> {
+    /// Those on `disk`.
+    pub(crate) fn open(disk: D) -> io::Result<Self> {
+        Ok(Self { port: SnapshotPort::new(SnapshotStore::open(disk)?, GROUP) })
+    }
+}
+
+impl<D, M> SnapshotFiles<M> for Snapshots<D>
+where
+    D: Disk<File: Send> + Clone + Send + 'static,
+    M: StateMachine,
+{
     fn run(&mut self, work: SnapshotWork<M>) -> SnapshotOutcome<M> {
         let port = &mut self.port;
         let (done, machine) = match work {
@@ -136,7 +147,7 @@ impl<M: StateMachine> SnapshotFiles<M> for RealSnapshots {
     }
 }
 
-fn files(port: &mut SnapshotPort<CountedDisk>, job: SnapshotJob) -> Option<SnapshotDone> {
+fn files<D: Disk + Clone>(port: &mut SnapshotPort<D>, job: SnapshotJob) -> Option<SnapshotDone> {
     match job {
         SnapshotJob::ReadChunk { to, offset, bytes_max } => {
             Some(port.read_chunk(to, offset, bytes_max))

@@ -11,9 +11,11 @@
 mod accept;
 mod cut;
 mod dial;
+mod local;
 
 pub(crate) use accept::accept;
 pub(crate) use dial::dial;
+pub(crate) use local::{LocalLink, connect};
 
 use crate::inbox::{Inbox, Message};
 use crate::metrics::{Counters, add};
@@ -32,6 +34,54 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout, timeout_at};
+
+/// A link as the shard has it: over a socket, or to another member in this
+/// process.
+pub(crate) enum PeerLink {
+    Socket(Arc<Link>),
+    Local(LocalLink),
+}
+
+impl PeerLink {
+    pub(crate) fn id(&self) -> LinkId {
+        match self {
+            Self::Socket(link) => link.id(),
+            Self::Local(link) => link.id(),
+        }
+    }
+
+    /// The name of its other end, for people.
+    pub(crate) fn other_end(&self) -> String {
+        match self {
+            Self::Socket(link) => link.other_end(),
+            Self::Local(_) => "this process".to_owned(),
+        }
+    }
+
+    /// Queues a frame.
+    pub(crate) fn queue(&self, frame: Frame) {
+        match self {
+            Self::Socket(link) => link.queue(frame),
+            Self::Local(link) => link.queue(frame),
+        }
+    }
+
+    /// Sends what was queued.
+    pub(crate) fn flush(&self) {
+        match self {
+            Self::Socket(link) => link.flush(),
+            Self::Local(link) => link.flush(),
+        }
+    }
+
+    /// Ends the link once what was queued is sent.
+    pub(crate) fn close(&self) {
+        match self {
+            Self::Socket(link) => link.close(),
+            Self::Local(link) => link.close(),
+        }
+    }
+}
 
 /// What all links of a node share.
 pub(crate) struct LinkWorld {
@@ -292,7 +342,7 @@ async fn run_link(world: &LinkWorld, stream: TcpStream, way: Way) -> LinkReport 
     };
     // The shard hears of the end however this future ends.
     let closing = Closing { world, link: link.clone() };
-    world.inbox.push(Message::Opened(link.clone(), event));
+    world.inbox.push(Message::Opened(PeerLink::Socket(link.clone()), event));
     let mut greeted = false;
     let end = tokio::select! {
         biased;

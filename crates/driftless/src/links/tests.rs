@@ -35,7 +35,10 @@ impl Shard {
 
     async fn opened(&mut self) -> Arc<Link> {
         match self.next().await {
-            Message::Opened(link, Event::Accepted { .. } | Event::Connected { .. }) => link,
+            Message::Opened(
+                PeerLink::Socket(link),
+                Event::Accepted { .. } | Event::Connected { .. },
+            ) => link,
             _ => panic!("not an opening"),
         }
     }
