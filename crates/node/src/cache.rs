@@ -91,6 +91,18 @@ impl EntryCache {
         Self { blocks: VecDeque::new(), bytes: 0, bytes_max, unapplied_bytes: 0, applied: Index(0) }
     }
 
+    /// The first block that ends at or after `index`. Mostly it is one of the last.
+    fn block_at(&self, index: Index) -> usize {
+        let len = self.blocks.len();
+        for at in (len.saturating_sub(4)..len).rev() {
+            let block = &self.blocks[at];
+            if block.first <= index {
+                return at + usize::from(block.last() < index);
+            }
+        }
+        self.blocks.partition_point(|block| block.last() < index)
+    }
+
     /// Adds the entries of a record, which come next.
     pub(crate) fn push(&mut self, record: &Arc<Record>) {
         let Some(first) = record.entries.first() else { return };
@@ -125,7 +137,7 @@ impl EntryCache {
 
     /// Notes that entries up to `through` are applied.
     pub(crate) fn mark_applied(&mut self, through: Index) {
-        let from = self.blocks.partition_point(|block| block.last() <= self.applied);
+        let from = self.block_at(self.applied.next());
         for block in self.blocks.range(from..) {
             let applied = block.count_through(self.applied);
             let now = block.count_through(through).max(applied);
@@ -167,7 +179,7 @@ impl EntryCache {
     /// The entries from `first` to `last`, as many as fit into `bytes_max` but
     /// at least one; `None` if `first` is not cached.
     pub(crate) fn range(&self, first: Index, last: Index, bytes_max: u64) -> Option<Stretch<'_>> {
-        let at = self.blocks.partition_point(|block| block.last() < first);
+        let at = self.block_at(first);
         let start = self.blocks.get(at)?;
         if first < start.first || first > last {
             return None;

@@ -41,6 +41,9 @@ impl Node {
     /// As leader: everything that waits becomes one proposal, as far as the log
     /// has room for it now.
     pub(crate) fn propose(&mut self, moment: Moment, actions: &mut Vec<Action>) {
+        if self.forwarded.is_empty() && !self.proposals.is_waiting() {
+            return;
+        }
         if self.has_no_room(moment.now) {
             let answers = self.proposals.refuse_unsent(RequestError::DiskFull);
             refuse_all(answers, actions);
@@ -82,6 +85,9 @@ impl Node {
 
     /// What followers forwarded, as far as its entries fit in `free` bytes.
     fn take_forwarded(&mut self, free: &mut u64) -> Vec<(NodeId, EntryKind, Bytes)> {
+        if self.forwarded.is_empty() {
+            return Vec::new();
+        }
         let fits = |(_, _, payload): &&(NodeId, EntryKind, Bytes)| {
             let bytes = entry_bytes(payload.len());
             let fits = bytes <= *free;
@@ -131,6 +137,9 @@ impl Node {
 
     /// A follower's commands are not taken; it is told which.
     pub(crate) fn refuse_forwarded(&mut self, refusal: ForwardRefusal, actions: &mut Vec<Action>) {
+        if self.forwarded.is_empty() {
+            return;
+        }
         let mut by_peer: BTreeMap<NodeId, Vec<u64>> = BTreeMap::new();
         for (peer, kind, payload) in self.forwarded.drain(..) {
             if kind == EntryKind::Command

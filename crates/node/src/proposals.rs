@@ -146,6 +146,11 @@ impl Proposals {
         self.session
     }
 
+    /// Whether there may be something to send: a command, or the opening of a session.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.session.is_none() || !self.queue.is_empty()
+    }
+
     pub(crate) fn is_idle(&self) -> bool {
         self.pending.is_empty()
     }

@@ -82,6 +82,9 @@ impl Reads {
     /// Those that the machine, having applied `applied`, may serve.
     pub(crate) fn ready(&mut self, applied: Index) -> Vec<RequestToken> {
         let mut ready = Vec::new();
+        if self.confirmed.is_empty() {
+            return ready;
+        }
         self.confirmed.retain_mut(|(index, batch)| {
             let serve = *index <= applied;
             if serve {

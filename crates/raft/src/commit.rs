@@ -14,6 +14,9 @@ impl Raft {
     /// behind the first entry of our own term.
     pub(crate) fn advance_commit_index(&mut self, context: &mut Context<'_>) {
         let RoleState::Leader(leader) = &self.role else { return };
+        if self.hard_state.commit_index == self.trail.last().index {
+            return; // Nothing is left to commit.
+        }
         let held = self.membership.quorum_index(|id| {
             // The leader's own copy counts only once it is durable, like any other.
             if id == self.config.id {
