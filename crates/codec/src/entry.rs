@@ -13,6 +13,8 @@ pub enum EntryKind {
     Command = 1,
     /// The node's own: opening or expiring a client session.
     Session = 2,
+    /// The members from here on (see [`membership`](crate::membership)).
+    Membership = 3,
 }
 
 impl EntryKind {
@@ -22,6 +24,7 @@ impl EntryKind {
             0 => Some(Self::Noop),
             1 => Some(Self::Command),
             2 => Some(Self::Session),
+            3 => Some(Self::Membership),
             _ => None,
         }
     }

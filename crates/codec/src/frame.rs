@@ -14,10 +14,13 @@
 //! is read, a count before anything is allocated for it.
 
 use crate::entry::{Entry, EntryKind};
+use crate::membership::decode_membership;
 use crate::message::{decode_message, encode_message};
-use crate::wire::{DecodeError, Reader, put_nodes, put_position};
+use crate::wire::{DecodeError, Reader, put_membership, put_position};
 use bytes::{BufMut, Bytes, BytesMut};
-use driftless_raft::{GroupId, Index, Membership, Message, NodeId, Position, Round, Run, Term};
+use driftless_raft::{
+    GroupId, Index, Membership, MembershipEntry, Message, NodeId, Position, Round, Run, Term,
+};
 use std::fmt;
 
 /// The version of the frames that this program speaks.
@@ -237,12 +240,16 @@ fn runs_of(prev_log: Position, entries: &[Entry]) -> Vec<Run> {
 
 impl PeerFrame {
     /// The algorithm's message in this frame, with its entries beside it.
+    #[expect(clippy::result_large_err, reason = "it is the frame itself, which goes on as it is")]
     pub fn into_message(self) -> Result<(Message, Vec<Entry>), Self> {
         match self {
             Self::Raft(message) => Ok((message, Vec::new())),
             Self::Append { term, prev_log, leader_commit, round, entries } => {
                 let runs = runs_of(prev_log, &entries);
-                Ok((Message::Append { term, prev_log, runs, leader_commit, round }, entries))
+                let memberships = entries.iter().filter_map(membership_entry).collect();
+                let message =
+                    Message::Append { term, prev_log, runs, memberships, leader_commit, round };
+                Ok((message, entries))
             }
             other => Err(other),
         }
@@ -316,7 +323,7 @@ impl PeerFrame {
             Self::SnapshotChunk { term, last, membership, maker, offset, done, bytes } => {
                 out.put_u64_le(term.0);
                 put_position(out, *last);
-                put_nodes(out, membership.voters.iter().copied());
+                put_membership(out, membership);
                 out.put_u64_le(*maker);
                 out.put_u64_le(*offset);
                 out.put_u8(u8::from(*done));
@@ -409,7 +416,7 @@ impl PeerFrame {
             7 => Self::SnapshotChunk {
                 term: Term(reader.u64("the term")?),
                 last: reader.position("the snapshot's last entry")?,
-                membership: Membership::of(reader.nodes("the membership")?),
+                membership: reader.membership("the membership")?,
                 maker: reader.u64("the maker")?,
                 offset: reader.u64("the offset")?,
                 done: reader.bool("the end mark")?,
@@ -481,6 +488,16 @@ fn runs(reader: &mut Reader, prev_log: Position, term: Term) -> Result<Vec<Run>,
     Ok(runs)
 }
 
+/// What a membership entry says; `None` for any other, and for one that does not
+/// decode, which [`PeerFrame::decode`] refuses.
+fn membership_entry(entry: &Entry) -> Option<MembershipEntry> {
+    if entry.kind != EntryKind::Membership {
+        return None;
+    }
+    let membership = decode_membership(&entry.payload)?;
+    Some(MembershipEntry { index: entry.position.index, membership })
+}
+
 fn decode_append(reader: &mut Reader) -> Result<PeerFrame, DecodeError> {
     let term = Term(reader.u64("the term")?);
     let prev_log = reader.position("the previous entry")?;
@@ -501,7 +518,12 @@ fn decode_append(reader: &mut Reader) -> Result<PeerFrame, DecodeError> {
     });
     let mut entries = Vec::with_capacity(count);
     for ((kind, length), position) in heads.into_iter().zip(positions) {
-        entries.push(Entry { position, kind, payload: reader.take(length, "a payload")? });
+        let entry = Entry { position, kind, payload: reader.take(length, "a payload")? };
+        if kind == EntryKind::Membership && membership_entry(&entry).is_none() {
+            let (what, value) = ("the membership at this index", position.index.0);
+            return Err(DecodeError::Invalid { what, value });
+        }
+        entries.push(entry);
     }
     Ok(PeerFrame::Append { term, prev_log, leader_commit, round, entries })
 }

@@ -61,6 +61,7 @@ fn one_of_each() -> Vec<PeerFrame> {
             term: Term(4),
             prev_log: last,
             runs: vec![],
+            memberships: vec![],
             leader_commit: Index(6),
             round: Round(2),
         },

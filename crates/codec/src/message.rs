@@ -1,8 +1,8 @@
 //! The algorithm's messages as bytes: the body of one kind of frame.
 
-use crate::wire::{DecodeError, Reader, put_nodes, put_position};
+use crate::wire::{DecodeError, Reader, put_membership, put_position};
 use bytes::{BufMut, BytesMut};
-use driftless_raft::{Index, Membership, Message, ReadId, Round, Term};
+use driftless_raft::{Index, Message, ReadId, Round, Term};
 
 pub(crate) fn encode_message(message: &Message, out: &mut BytesMut) {
     match message {
@@ -26,7 +26,7 @@ pub(crate) fn encode_message(message: &Message, out: &mut BytesMut) {
             out.put_u64_le(term.0);
             out.put_u8(u8::from(*vote_granted));
         }
-        Message::Append { term, prev_log, runs, leader_commit, round } => {
+        Message::Append { term, prev_log, runs, leader_commit, round, .. } => {
             out.put_u8(5);
             out.put_u64_le(term.0);
             put_position(out, *prev_log);
@@ -56,7 +56,7 @@ pub(crate) fn encode_message(message: &Message, out: &mut BytesMut) {
             out.put_u8(9);
             out.put_u64_le(term.0);
             put_position(out, *last);
-            put_nodes(out, membership.voters.iter().copied());
+            put_membership(out, membership);
         }
         Message::Read { id } => {
             out.put_u8(10);
@@ -99,6 +99,7 @@ pub(crate) fn decode_message(reader: &mut Reader) -> Result<Message, DecodeError
                 term,
                 prev_log,
                 runs: Vec::new(),
+                memberships: Vec::new(),
                 leader_commit: Index(reader.u64("the commit index")?),
                 round: Round(reader.u64("the round")?),
             }
@@ -114,7 +115,7 @@ pub(crate) fn decode_message(reader: &mut Reader) -> Result<Message, DecodeError
         9 => Message::InstallSnapshot {
             term,
             last: reader.position("the snapshot's last entry")?,
-            membership: Membership::of(reader.nodes("the membership")?),
+            membership: reader.membership("the membership")?,
         },
         other => {
             return Err(DecodeError::Invalid {

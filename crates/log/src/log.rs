@@ -8,11 +8,12 @@ use crate::group::{Change, Group, Place};
 use crate::mutation::{Mutation, on};
 use crate::options::{Options, PAGE, whole_pages};
 use crate::segment::{Filling, Segment};
-use driftless_codec::Entry;
+use driftless_codec::membership::decode_membership;
 use driftless_codec::record::{
     self, Content, MARK_BYTES, RECORD_BYTES_MAX, Salt, Stamp, State, encode, encoded_len,
 };
-use driftless_raft::{GroupId, NodeId, Run};
+use driftless_codec::{Entry, EntryKind};
+use driftless_raft::{GroupId, MembershipEntry, NodeId, Run};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 
@@ -321,12 +322,23 @@ impl<D: Disk> Log<D> {
                 truncate_from: record.truncate_from,
                 snapshot: record.snapshot.clone(),
                 runs: runs(&record.entries),
+                memberships: memberships(&record.entries),
                 hard_state: record.hard_state,
                 place: *place,
             });
             assert!(follows, "drafted entries follow");
         }
     }
+}
+
+/// The memberships among `entries`, whose payloads the node encoded or decoded.
+fn memberships(entries: &[Entry]) -> Vec<MembershipEntry> {
+    let entries = entries.iter().filter(|entry| entry.kind == EntryKind::Membership);
+    let decode = |entry: &Entry| {
+        let membership = decode_membership(&entry.payload).expect("the node has read it");
+        MembershipEntry { index: entry.position.index, membership }
+    };
+    entries.map(decode).collect()
 }
 
 /// The terms of contiguous entries.

@@ -4,6 +4,7 @@ use crate::cache::cost;
 use crate::node::{HOUSEKEEPING_US, Node};
 use crate::port::{Action, LogJob};
 use bytes::Bytes;
+use driftless_codec::membership::encode_membership;
 use driftless_codec::{Entry, EntryKind, PeerFrame};
 use driftless_log::{Record, SnapshotMeta};
 use driftless_raft::{
@@ -50,23 +51,37 @@ impl Node {
             Effect::Send { to, message } => {
                 self.links.send(to, &PeerFrame::Raft(message), actions);
             }
-            Effect::SendEntries { to, term, prev, last_max, bytes_max, leader_commit, round } => {
+            Effect::SendEntries {
+                to,
+                term,
+                prev,
+                last_max,
+                bytes_max,
+                leader_commit,
+                round,
+                ..
+            } => {
                 let permission = Permission { to, term, prev, leader_commit, round };
                 self.send_entries(moment, permission, last_max, bytes_max, actions);
             }
-            Effect::SendSnapshot { to, term } => {
+            Effect::SendSnapshot { to, term, .. } => {
                 self.begin_sending_snapshot(moment, to, term, actions);
             }
             Effect::Accept { count, .. } => {
                 assert_eq!(count, self.accepting.len() as u64, "accepted as proposed");
             }
             Effect::Refuse { .. } => self.refused = true,
+            // Whoever asked reads it off the effect; links follow the membership
+            // when the server can change it.
+            Effect::AcceptChange { .. }
+            | Effect::RefuseChange { .. }
+            | Effect::MembershipChanged { .. } => {}
             Effect::Apply { through } => {
                 self.applier.target = self.applier.target.max(through);
                 self.pump(actions);
             }
             Effect::Restore { snapshot } => {
-                let membership = self.raft.membership().clone();
+                let membership = self.raft.trail().membership_at(snapshot.index).clone();
                 self.snapshots.to_load = Some(SnapshotMeta { last: snapshot, membership });
                 self.pump(actions);
             }
@@ -85,7 +100,7 @@ impl Node {
     }
 
     fn persist(&mut self, persist: Persist, actions: &mut Vec<Action>) {
-        let Persist { ticket, hard_state, truncate_from, runs, source } = persist;
+        let Persist { ticket, hard_state, truncate_from, runs, memberships, source } = persist;
         if let Some(from) = truncate_from {
             self.cache.truncate_from(from);
         }
@@ -97,6 +112,14 @@ impl Node {
             Source::HardState => Vec::new(),
             Source::Noop => positions
                 .map(|position| Entry { position, kind: EntryKind::Noop, payload: Bytes::new() })
+                .collect(),
+            Source::Membership => positions
+                .zip(&memberships)
+                .map(|(position, entry)| Entry {
+                    position,
+                    kind: EntryKind::Membership,
+                    payload: encode_membership(&entry.membership),
+                })
                 .collect(),
             Source::Proposal => positions
                 .zip(self.accepting.drain(..))

@@ -117,7 +117,7 @@ impl Node {
             });
         }
         let Identity { node_id, incarnation, .. } = identity;
-        let Recovered { group, hard_state, trail, membership, snapshot, damaged } = recovered;
+        let Recovered { group, hard_state, trail, membership: _, snapshot, damaged } = recovered;
         if let Some(position) = damaged.first() {
             return Err(StartError::EntryDamaged(*position));
         }
@@ -139,9 +139,9 @@ impl Node {
         if let Some(newest) = &snapshots.newest {
             hard_state.commit_index = hard_state.commit_index.max(newest.last.index);
         }
-        let links =
-            Links::new(identity, group, membership.voters.iter().copied().collect(), known_peers);
-        let restored = Restored { hard_state, trail, membership };
+        let members = trail.membership().iter().collect();
+        let links = Links::new(identity, group, members, known_peers);
+        let restored = Restored { hard_state, trail };
         let raft =
             Raft::new(options.raft.clone(), restored, moment).map_err(StartError::Restart)?;
         Ok(Self {

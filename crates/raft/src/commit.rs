@@ -14,7 +14,7 @@ impl Raft {
     /// behind the first entry of our own term.
     pub(crate) fn advance_commit_index(&mut self, context: &mut Context<'_>) {
         let RoleState::Leader(leader) = &self.role else { return };
-        let held = self.membership.quorum_index(|id| {
+        let held = self.trail.membership().quorum_index(|id| {
             // The leader's own copy counts only once it is durable, like any other.
             if id == self.config.id {
                 self.outbox.durable_index()
@@ -28,6 +28,7 @@ impl Raft {
         if held > self.hard_state.commit_index && ours {
             self.commit_through(context, held);
         }
+        self.follow_up_membership(context);
     }
 
     /// Entries up to `index` are committed: a quorum holds them, or a leader

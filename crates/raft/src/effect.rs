@@ -1,9 +1,10 @@
 //! What a member wants done about it.
 
+use crate::change::ChangeRefusal;
 use crate::membership::Membership;
 use crate::message::Message;
 use crate::note::Note;
-use crate::trail::Run;
+use crate::trail::{MembershipEntry, Run};
 use crate::types::{HardState, Index, NodeId, Position, ReadId, Round, Term, Ticket};
 use alloc::vec::Vec;
 
@@ -67,6 +68,9 @@ pub enum Effect {
         leader_commit: Index,
         /// The broadcast that this belongs to.
         round: Round,
+        /// Whether the follower is a witness: it gets the entries without their
+        /// payloads, memberships aside.
+        witness: bool,
     },
     /// The follower needs entries that are gone: send it the newest snapshot,
     /// then say `SnapshotSent`.
@@ -75,6 +79,8 @@ pub enum Effect {
         to: NodeId,
         /// The leader's term.
         term: Term,
+        /// Whether the follower is a witness: `InstallSnapshot` is all it needs.
+        witness: bool,
     },
     /// The proposal is taken: its entries stand at `first`, `first + 1`, …,
     /// all in `first.term`. A `Persist` with the same run follows in this step.
@@ -88,6 +94,25 @@ pub enum Effect {
     Refuse {
         /// Why.
         reason: Refusal,
+    },
+    /// The change is taken: its entry stands at `at`, and `membership` is in force
+    /// from now on. A `Persist` with the entry follows in this step.
+    AcceptChange {
+        /// Where the entry stands.
+        at: Position,
+        /// What it says: joint, if more than one voter comes or goes.
+        membership: Membership,
+    },
+    /// The change is refused, and was not appended.
+    RefuseChange {
+        /// Why.
+        reason: ChangeRefusal,
+    },
+    /// Another membership is in force, appended, reverted or installed: links to
+    /// its members may be opened, and those to others closed.
+    MembershipChanged {
+        /// What is in force now.
+        membership: Membership,
     },
     /// Entries up to here are committed and durable here: apply them, in order.
     Apply {
@@ -136,6 +161,8 @@ pub struct Persist {
     pub truncate_from: Option<Index>,
     /// Entries added, whatever terms they bear.
     pub runs: Vec<Run>,
+    /// Which of them are memberships, and what they say.
+    pub memberships: Vec<MembershipEntry>,
     /// Where the entries' bytes come from.
     pub source: Source,
 }
@@ -149,6 +176,8 @@ pub enum Source {
     Proposal,
     /// The entry that a new leader appends to commit its term (§8): no payload.
     Noop,
+    /// The membership entry in `memberships`: its bytes are its encoding.
+    Membership,
     /// The append received in this step, from this leader.
     Append {
         /// Its sender.

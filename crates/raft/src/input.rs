@@ -1,7 +1,9 @@
 //! What happens to a member.
 
+use crate::change::Change;
 use crate::message::Message;
 use crate::types::{Index, NodeId, Position, ReadId, Term, Ticket};
+use alloc::vec::Vec;
 
 /// One thing that happened. The host feeds them one by one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -20,6 +22,15 @@ pub enum Input {
     Propose {
         /// How many entries.
         count: u64,
+    },
+    /// The operator wants other members. Answered within the step by
+    /// `AcceptChange` or `RefuseChange`; done when the last entry of it is
+    /// committed, which for a joint membership is the one that follows it.
+    ChangeMembership {
+        /// What is wanted, taken as one.
+        changes: Vec<Change>,
+        /// Do it even if the new voters that are known to be up are no quorum.
+        forced: bool,
     },
     /// A linearizable read (or a batch of them) wants to know which index it
     /// must see. Answered later by `ReadReady` or `ReadRefused`.

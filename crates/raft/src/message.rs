@@ -2,7 +2,7 @@
 //! as bytes that the algorithm never sees.
 
 use crate::membership::Membership;
-use crate::trail::Run;
+use crate::trail::{MembershipEntry, Run};
 use crate::types::{Index, Position, ReadId, Round, Term};
 use alloc::vec::Vec;
 
@@ -46,6 +46,8 @@ pub enum Message {
         prev_log: Position,
         /// Which entries follow, contiguous from `prev_log.index + 1`.
         runs: Vec<Run>,
+        /// Which of them are memberships.
+        memberships: Vec<MembershipEntry>,
         /// The leader's commit index.
         leader_commit: Index,
         /// Which broadcast this belongs to.

@@ -3,6 +3,7 @@
 //!
 //! [`Effects::notes`]: crate::Effects
 
+use crate::change::ChangeRefusal;
 use crate::types::{Index, NodeId, Position, Term};
 use core::fmt;
 
@@ -134,6 +135,23 @@ pub enum Note {
         /// What is committed here.
         commit_index: Index,
     },
+    /// Another membership is in force, from its entry on and at once.
+    MembershipInForce {
+        /// Where it stands in the log.
+        at: Index,
+        /// Whether two sets must agree.
+        is_joint: bool,
+    },
+    /// A change of membership is refused.
+    ChangeRefused {
+        /// Why.
+        reason: ChangeRefusal,
+    },
+    /// The membership without it is committed, so it leads no more.
+    LeaderRemoved {
+        /// The term that it led.
+        term: Term,
+    },
     /// Somebody claims to lead a term that has another leader.
     SecondLeader {
         /// Which term.
@@ -177,7 +195,8 @@ pub enum VoteRefusal {
 }
 
 impl Note {
-    /// The rule of Figure 2 or 13 that it follows from, if it is one of theirs.
+    /// The rule of Figure 2 or 13 that it follows from, or the section of the
+    /// paper (`§`) or of the thesis (`thesis §`).
     pub fn rule(&self) -> Option<&'static str> {
         Some(match self {
             Self::TermAdopted { .. } => "SA.2",
@@ -195,6 +214,8 @@ impl Note {
             Self::BackTracked { .. } => "SL.6",
             Self::SnapshotInstalled { retained: true, .. } => "IS.6",
             Self::SnapshotInstalled { retained: false, .. } => "IS.7",
+            Self::MembershipInForce { is_joint: true, .. } | Self::LeaderRemoved { .. } => "§6",
+            Self::MembershipInForce { is_joint: false, .. } => "thesis §4.1",
             _ => return None,
         })
     }
@@ -253,6 +274,16 @@ impl fmt::Display for Note {
             }
             Self::SnapshotCovered { last, commit_index } => {
                 write!(f, "snapshot up to {last}, but {commit_index} is committed here -> ignore")
+            }
+            Self::MembershipInForce { at, is_joint: true } => {
+                write!(f, "the joint membership at {at} is in force")
+            }
+            Self::MembershipInForce { at, is_joint: false } => {
+                write!(f, "the membership at {at} is in force")
+            }
+            Self::ChangeRefused { reason } => write!(f, "no change of membership: {reason}"),
+            Self::LeaderRemoved { term } => {
+                write!(f, "committed a membership without me -> no longer lead term {term}")
             }
             Self::SecondLeader { term, from } => {
                 write!(f, "member {from} claims to lead term {term}, which has a leader -> ignore")

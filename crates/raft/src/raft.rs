@@ -25,7 +25,6 @@ pub struct Raft {
     pub(crate) hard_state: HardState,
     /// Persistent state on all servers: the log.
     pub(crate) trail: Trail,
-    pub(crate) membership: Membership,
     /// Volatile state on all servers: the highest index handed out to be applied.
     pub(crate) last_applied: Index,
     pub(crate) role: RoleState,
@@ -72,6 +71,9 @@ impl Raft {
             Input::Wake => self.wake(context),
             Input::Receive { from, message } => self.receive(context, from, message),
             Input::Propose { count } => self.propose(context, count),
+            Input::ChangeMembership { changes, forced } => {
+                self.change_membership(context, &changes, forced);
+            }
             Input::Read { id } => self.read(context, id),
             Input::Persisted { ticket } => self.persisted(context, ticket),
             Input::Sent { to, term, last, bytes } => self.sent(to, term, last, bytes),
@@ -89,8 +91,7 @@ impl Raft {
     pub fn deadline(&self) -> Option<Time> {
         match &self.role {
             RoleState::Follower(follower) => {
-                let votes = self.membership.contains(self.config.id);
-                let election = votes.then_some(follower.election_deadline);
+                let election = self.may_seek_election().then_some(follower.election_deadline);
                 let read = follower.reads.front().map(|read| read.give_up_at);
                 election.into_iter().chain(read).min()
             }
@@ -238,9 +239,9 @@ impl Raft {
         &self.trail
     }
 
-    /// Who votes.
+    /// The membership in force: the newest in the log, committed or not.
     pub fn membership(&self) -> &Membership {
-        &self.membership
+        self.trail.membership()
     }
 
     /// Term, vote and commit index, durable or not.

@@ -154,6 +154,8 @@ pub struct Config {
     /// A leader that has not heard a quorum for an election timeout steps down
     /// (thesis §6.2), and a follower that hears its leader refuses votes (§4.2.3).
     pub check_quorum: bool,
+    /// A leader makes voters of learners by itself once they have caught up.
+    pub promote_learners: bool,
     /// Unacknowledged bytes a follower may have in flight.
     pub inflight_bytes_max: u64,
     /// Unacknowledged messages with entries a follower may have in flight.
@@ -173,6 +175,7 @@ impl Config {
             heartbeat_interval_us: 100_000,
             pre_vote: true,
             check_quorum: true,
+            promote_learners: false,
             inflight_bytes_max: 16 << 20,
             inflight_messages_max: 256,
             message_bytes_max: 1 << 20,

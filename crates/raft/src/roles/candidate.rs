@@ -37,7 +37,7 @@ impl Raft {
         // Rule SC.4: send RequestVote to all other servers. Not before term and
         // log are durable: a candidate that forgets in a crash what it claimed
         // here could be elected by a late grant, and lack a committed entry.
-        for to in self.membership.iter().filter(|&to| to != id) {
+        for to in self.trail.membership().every_voter().filter(|&to| to != id) {
             let message = Message::RequestVote { term, last_log };
             self.outbox.promise(term, Promise::Message { to, message });
         }
@@ -48,7 +48,7 @@ impl Raft {
         let RoleState::Candidate(candidacy) = &mut self.role else { return };
         candidacy.votes.insert(from);
         // Rule SC.5: votes from a majority make a leader.
-        if self.membership.is_quorum(|id| candidacy.votes.contains(&id)) {
+        if self.trail.membership().is_quorum(|id| candidacy.votes.contains(&id)) {
             self.become_leader(context);
         }
     }

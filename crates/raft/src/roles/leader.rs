@@ -59,7 +59,8 @@ impl Raft {
         let term = self.hard_state.current_term;
         let last = self.trail.last().index;
         let followers = self
-            .membership
+            .trail
+            .membership()
             .iter()
             .filter(|&id| id != self.config.id)
             .map(|id| (id, Progress::new(last, now)))
@@ -85,7 +86,7 @@ impl Raft {
         let RoleState::Leader(leader) = &mut self.role else { return };
         let now = context.now();
         let timeout = self.config.election_timeout_us;
-        let heard_quorum = self.membership.is_quorum(|id| {
+        let heard_quorum = self.trail.membership().is_quorum(|id| {
             let known = leader.followers.get(&id);
             known.is_none_or(|known| now.since(known.heard_at) < timeout)
         });
@@ -118,7 +119,7 @@ impl Raft {
     }
 
     /// Appends `count` entries of the current term and says where they begin.
-    fn append_own(&mut self, count: u64, source: Source) -> Position {
+    pub(crate) fn append_own(&mut self, count: u64, source: Source) -> Position {
         let first = self.trail.last().index.next();
         let term = self.hard_state.current_term;
         let run = Run { term, first, last: Index(first.0 + count - 1) };

@@ -6,6 +6,7 @@
 mod candidate;
 mod follower;
 mod leader;
+mod membership;
 mod pre_candidate;
 mod replicate;
 
@@ -57,7 +58,7 @@ impl Raft {
 
     /// Seeks election: asks first whether it could win, if so configured.
     pub(crate) fn campaign(&mut self, context: &mut Context<'_>) {
-        if matches!(self.role, RoleState::Leader(_)) || !self.membership.contains(self.config.id) {
+        if matches!(self.role, RoleState::Leader(_)) || !self.may_seek_election() {
             return;
         }
         if self.config.pre_vote {

@@ -29,7 +29,8 @@ impl Raft {
                 && matches!(delivery, Delivery::AwaitAnswerAfter(after) if known.round_heard > *after)
             {
                 *delivery = Delivery::UnderWay;
-                context.effect(Effect::SendSnapshot { to, term });
+                let witness = trail.membership().is_witness(to);
+                context.effect(Effect::SendSnapshot { to, term, witness });
             }
             // With a snapshot on its way, the log's start is all that is shared.
             let prev_log = match known.flow {
@@ -39,6 +40,7 @@ impl Raft {
                     .expect("a follower that needs what is compacted gets a snapshot"),
             };
             let free = known.bytes_free(config.inflight_bytes_max, config.inflight_messages_max);
+            let witness = trail.membership().is_witness(to);
             let news = known.commit_sent < leader_commit && known.next_index > last;
             match free {
                 // Rule SL.4: if the log reaches next_index, send from there on.
@@ -52,11 +54,14 @@ impl Raft {
                         bytes_max: free.min(config.message_bytes_max),
                         leader_commit,
                         round,
+                        witness,
                     });
                 }
                 _ if known.round_sent < round || news => {
                     let runs = Vec::new();
-                    let message = Message::Append { term, prev_log, runs, leader_commit, round };
+                    let memberships = Vec::new();
+                    let message =
+                        Message::Append { term, prev_log, runs, memberships, leader_commit, round };
                     context.send(to, message);
                 }
                 _ => continue,
@@ -93,6 +98,7 @@ impl Raft {
         }
         known.stored(last);
         self.advance_commit_index(context);
+        self.promote_learners(context);
     }
 
     /// A follower does not hold what the append began from.
@@ -146,7 +152,11 @@ impl Raft {
         if !standing {
             return;
         }
-        assert!((known.next_index..=end).contains(&last), "more was sent than was permitted");
+        if !(known.next_index..=end).contains(&last) {
+            // A permission from before the member left and came back.
+            known.pause();
+            return;
+        }
         match &mut known.flow {
             Flow::Probe { sent } => *sent = true,
             Flow::Replicate(window) => {

@@ -11,7 +11,7 @@ use crate::message::Message;
 use crate::note::Note;
 use crate::raft::{Context, Raft};
 use crate::roles::{Follower, RoleState};
-use crate::trail::Run;
+use crate::trail::{MembershipEntry, Run};
 use crate::types::{Index, NodeId, Position, Term};
 
 impl Raft {
@@ -49,8 +49,9 @@ impl Raft {
             Message::VoteReply { term, vote_granted } => {
                 self.on_vote_reply(context, from, term, vote_granted);
             }
-            Message::Append { term, prev_log, runs, leader_commit, round } => {
-                self.on_append(context, from, (term, round), prev_log, &runs, leader_commit);
+            Message::Append { term, prev_log, runs, memberships, leader_commit, round } => {
+                let entries = (&*runs, memberships);
+                self.on_append(context, from, (term, round), prev_log, entries, leader_commit);
             }
             Message::AppendHeard { term, round } => self.on_append_heard(from, term, round),
             Message::AppendStored { term, last } => {
@@ -132,11 +133,17 @@ fn is_well_formed(message: &Message) -> bool {
         Message::AppendRejected { term: claimed, prev_log, hint, .. } => {
             term(claimed) && position(prev_log) && position(hint)
         }
-        Message::Append { term: claimed, prev_log, runs, .. } => {
-            term(claimed) && position(prev_log) && follow_on(*prev_log, runs, *claimed)
+        Message::Append { term: claimed, prev_log, runs, memberships, .. } => {
+            term(claimed)
+                && position(prev_log)
+                && follow_on(*prev_log, runs, *claimed)
+                && stand_in(runs, memberships)
         }
-        Message::InstallSnapshot { term: claimed, last, .. } => {
-            term(claimed) && position(last) && last.term <= *claimed
+        Message::InstallSnapshot { term: claimed, last, membership } => {
+            term(claimed)
+                && position(last)
+                && last.term <= *claimed
+                && !membership.voters.is_empty()
         }
         Message::Read { .. } | Message::ReadReply { .. } => true,
     }
@@ -153,4 +160,12 @@ fn follow_on(prev: Position, runs: &[Run], term: Term) -> bool {
         last = Position { term: run.term, index: run.last };
     }
     last.term <= term
+}
+
+/// Whether memberships stand in order among the entries of `runs`, and each has
+/// somebody to vote.
+fn stand_in(runs: &[Run], memberships: &[MembershipEntry]) -> bool {
+    let covered = |index| runs.iter().any(|run| run.covers(index));
+    memberships.iter().all(|entry| covered(entry.index) && !entry.membership.voters.is_empty())
+        && memberships.is_sorted_by(|one, next| one.index < next.index)
 }

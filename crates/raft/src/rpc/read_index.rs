@@ -125,7 +125,7 @@ impl Raft {
                 leader.reads.confirming = Some(Batch { round, read_index: commit_index, reads });
             }
             let confirmed = leader.reads.confirming.take_if(|batch| {
-                self.membership.is_quorum(|id| {
+                self.trail.membership().is_quorum(|id| {
                     // Nobody is asked whether this member is still its own leader.
                     let known = leader.followers.get(&id);
                     id == self.config.id

@@ -65,7 +65,7 @@ pub(crate) fn step(
     match mutant {
         Mutant::CommitsOldTerm => {
             let RoleState::Leader(leader) = &raft.role else { return };
-            let held = raft.membership.quorum_index(|id| {
+            let held = raft.trail.membership().quorum_index(|id| {
                 let known = leader.followers.get(&id).map(Progress::match_index);
                 known.unwrap_or(raft.outbox.durable_index())
             });
@@ -73,7 +73,7 @@ pub(crate) fn step(
         }
         Mutant::CountsItselfVolatile => {
             let RoleState::Leader(leader) = &raft.role else { return };
-            let held = raft.membership.quorum_index(|id| {
+            let held = raft.trail.membership().quorum_index(|id| {
                 let known = leader.followers.get(&id).map(Progress::match_index);
                 known.unwrap_or(raft.trail.last().index)
             });

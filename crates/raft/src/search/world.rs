@@ -146,7 +146,7 @@ impl World {
         let mut ghost = Ghost::default();
         let mut members = Vec::new();
         for (id, (term, vote, log)) in disks.iter().enumerate() {
-            let mut disk = Restored { membership: membership.clone(), ..Restored::default() };
+            let mut disk = Restored::of(membership.clone());
             disk.hard_state.current_term = Term(*term);
             disk.hard_state.voted_for = vote.map(NodeId);
             for &run in *log {
@@ -180,7 +180,7 @@ impl World {
         let mut actions = Vec::new();
         // Members with equal disks are alike until one campaigns: let it be the first.
         let alike = self.members.iter().all(|member| {
-            member.value.disk.trail == Trail::default() && member.value.raft.term() == Term(0)
+            member.value.disk.trail.last() == Position::ZERO && member.value.raft.term() == Term(0)
         });
         for (id, member) in self.members.iter().enumerate() {
             let Member { raft, writes, .. } = &*member.value;
@@ -307,6 +307,9 @@ impl World {
         for run in persist.runs {
             member.disk.trail.append(run);
         }
+        for entry in persist.memberships {
+            member.disk.trail.append_membership(entry);
+        }
         assert!(!matches!(persist.source, Source::Snapshot { .. }), "no snapshots here");
         check::disk(before, persist.hard_state)?;
         self.members[id] = Shared::new(member);
@@ -344,9 +347,17 @@ impl World {
                     Effect::SendEntries { to, term, prev, leader_commit, round, .. } => {
                         // One entry a message, so that they can overtake each other.
                         let last = prev.index.next();
-                        let runs = member.raft.trail().runs_between(last, last);
-                        let message =
-                            Message::Append { term, prev_log: prev, runs, leader_commit, round };
+                        let trail = member.raft.trail();
+                        let (prev_log, runs) = (prev, trail.runs_between(last, last));
+                        let memberships = trail.memberships_between(last, last).to_vec();
+                        let message = Message::Append {
+                            term,
+                            prev_log,
+                            runs,
+                            memberships,
+                            leader_commit,
+                            round,
+                        };
                         sent.push((to, message));
                         inputs.push_back(Input::Sent { to, term, last, bytes: 1 });
                     }

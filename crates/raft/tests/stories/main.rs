@@ -84,4 +84,12 @@ stories! {
     snapshot
     restart
     alone
+    membership
+    joint
+    learner
+    witness
+    remove_leader
+    remove_leader_of_two
+    membership_reverted
+    change_refused
 }

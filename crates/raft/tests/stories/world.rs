@@ -11,6 +11,8 @@
 //! | `beat S1` | 100 ms pass, and S1 wakes: a leader's heartbeat |
 //! | `sleep 500` | milliseconds pass |
 //! | `propose S1 2` | a client brings two entries |
+//! | `join S4` | S4 starts with an empty disk, and knows of nobody |
+//! | `change S1 +S4 -S2` | S1 is asked to add S4 and to remove S2; also `learner:S4`, `witness:S4`, `promote:S4`, `demote:S4`, and `forced` |
 //! | `read S1` | a client wants to read |
 //! | `sync S1`, `sync S1 one` | its writes (the oldest one) become durable |
 //! | `slow S1`, `fast S1` | from now on `run` does not (does) sync S1 |
@@ -29,8 +31,8 @@
 
 use crate::narrate;
 use driftless_raft::{
-    Config, Effect, Effects, HardState, Index, Input, Membership, Message, Moment, NodeId, Persist,
-    Raft, ReadId, Restored, Role, Run, SnapshotOutcome, Source, Term, Ticket, Time, Trail,
+    Change, Config, Effect, Effects, HardState, Index, Input, Membership, Message, Moment, NodeId,
+    Persist, Raft, ReadId, Restored, Role, Run, SnapshotOutcome, Source, Term, Ticket, Time, Trail,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -66,6 +68,13 @@ impl World {
         let words: Vec<&str> = command.split_whitespace().collect();
         match words[..] {
             ["members", size, ref flags @ ..] => self.found(size.parse().unwrap(), flags),
+            ["join", who] => self.found_one(id(who), &Membership::default()),
+            ["change", who, ref wishes @ ..] => {
+                let forced = wishes.contains(&"forced");
+                let wishes = wishes.iter().filter(|&&wish| wish != "forced");
+                let changes = wishes.map(|wish| change(wish)).collect();
+                self.step(id(who), Input::ChangeMembership { changes, forced });
+            }
             ["campaign", who] => self.step(id(who), Input::Campaign),
             ["timeout", who] => {
                 let deadline = self.raft(id(who)).deadline().expect("a deadline");
@@ -133,18 +142,22 @@ impl World {
         *self = Self { flags, ..Self::default() };
         let membership = Membership::of((1..=size).map(NodeId));
         for id in membership.iter() {
-            let disk = Restored { membership: membership.clone(), ..Restored::default() };
-            let writes = VecDeque::new();
-            self.members.insert(id, Member { raft: None, disk, writes, slow: false });
-            self.start(id);
+            self.found_one(id, &membership);
         }
+    }
+
+    fn found_one(&mut self, id: NodeId, membership: &Membership) {
+        let disk = Restored::of(membership.clone());
+        let writes = VecDeque::new();
+        self.members.insert(id, Member { raft: None, disk, writes, slow: false });
+        self.start(id);
     }
 
     /// `S1 term 6: 1 1 1 4 4`
     fn preset(&mut self, words: &str) {
         let (head, terms) = words.split_once(':').unwrap();
         let (who, term) = head.split_once(" term ").unwrap();
-        let mut trail = Trail::default();
+        let mut trail = Trail::of(self.raft(id(who)).membership().clone());
         for (term, index) in terms.split_whitespace().zip(1..) {
             trail.append(Run::new(term.parse().unwrap(), index, index));
         }
@@ -233,12 +246,14 @@ impl World {
             if disk.trail.contains(last) {
                 disk.trail.compact(last);
             } else {
-                disk.trail.reset(last);
+                disk.trail.reset(last, membership);
             }
-            disk.membership = membership;
         }
         for run in persist.runs {
             disk.trail.append(run);
+        }
+        for entry in persist.memberships {
+            disk.trail.append_membership(entry);
         }
         let Ticket(ticket) = persist.ticket;
         self.say(id, &format!("write {ticket} is durable"));
@@ -250,7 +265,7 @@ impl World {
         let Some(message) = self.links.get_mut(&(from, to)).and_then(VecDeque::pop_front) else {
             return false;
         };
-        if self.members[&to].raft.is_none() {
+        if self.members.get(&to).is_none_or(|member| member.raft.is_none()) {
             self.lose(from, to, &message);
             return true;
         }
@@ -308,22 +323,41 @@ impl World {
                 self.member(id).writes.push_back(persist);
             }
             Effect::Send { to, message } => self.send(id, to, message),
-            Effect::SendEntries { to, term, prev, last_max, bytes_max, leader_commit, round } => {
+            Effect::SendEntries {
+                to,
+                term,
+                prev,
+                last_max,
+                bytes_max,
+                leader_commit,
+                round,
+                ..
+            } => {
                 // An entry is a kilobyte.
                 let last = last_max.min(Index(prev.index.0 + (bytes_max >> 10).max(1)));
-                let runs = self.raft(id).trail().runs_between(prev.index.next(), last);
-                let message = Message::Append { term, prev_log: prev, runs, leader_commit, round };
+                let (prev_log, first) = (prev, prev.index.next());
+                let trail = self.raft(id).trail();
+                let runs = trail.runs_between(first, last);
+                let memberships = trail.memberships_between(first, last).to_vec();
+                let message =
+                    Message::Append { term, prev_log, runs, memberships, leader_commit, round };
                 self.send(id, to, message);
                 let bytes = (last.0 - prev.index.0) << 10;
                 self.step(id, Input::Sent { to, term, last, bytes });
             }
-            Effect::SendSnapshot { to, term } => {
-                let raft = self.raft(id);
-                let (last, membership) = (raft.trail().base(), raft.membership().clone());
+            Effect::SendSnapshot { to, term, .. } => {
+                let last = self.raft(id).trail().base();
+                let membership = self.raft(id).trail().membership_at(last.index).clone();
                 self.send(id, to, Message::InstallSnapshot { term, last, membership });
             }
             Effect::Accept { first, count } => {
                 self.say(id, &format!("accepts {count} from {first} on"));
+            }
+            Effect::AcceptChange { at, .. } => self.say(id, &format!("accepts the change at {at}")),
+            Effect::RefuseChange { .. } => {}
+            Effect::MembershipChanged { membership } => {
+                let text = narrate::membership(&membership);
+                self.say(id, &format!("counts by {text}"));
             }
             Effect::Refuse { reason } => self.say(id, &format!("refuses: {reason:?}")),
             Effect::Apply { through } => self.say(id, &format!("applies up to {through}")),
@@ -390,6 +424,18 @@ impl World {
 
     fn raft(&self, id: NodeId) -> &Raft {
         self.members[&id].raft.as_ref().expect("a member that is up")
+    }
+}
+
+fn change(wish: &str) -> Change {
+    match wish.split_once(':') {
+        Some(("learner", who)) => Change::AddLearner(id(who)),
+        Some(("witness", who)) => Change::AddWitness(id(who)),
+        Some(("promote", who)) => Change::Promote(id(who)),
+        Some(("demote", who)) => Change::Demote(id(who)),
+        None if wish.starts_with('+') => Change::AddVoter(id(&wish[1..])),
+        None if wish.starts_with('-') => Change::Remove(id(&wish[1..])),
+        _ => panic!("not a change: {wish:?}"),
     }
 }
 
