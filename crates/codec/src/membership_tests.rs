@@ -1,3 +1,5 @@
+//! Every membership comes back as it was, and nothing else passes for one.
+
 use super::*;
 
 fn ids(ids: impl IntoIterator<Item = u64>) -> BTreeSet<NodeId> {

@@ -16,10 +16,11 @@ pub(crate) fn encode_message(message: &Message, out: &mut BytesMut) {
             out.put_u64_le(term.0);
             out.put_u8(u8::from(*granted));
         }
-        Message::RequestVote { term, last_log } => {
+        Message::RequestVote { term, last_log, transfer } => {
             out.put_u8(3);
             out.put_u64_le(term.0);
             put_position(out, *last_log);
+            out.put_u8(u8::from(*transfer));
         }
         Message::VoteReply { term, vote_granted } => {
             out.put_u8(4);
@@ -58,6 +59,10 @@ pub(crate) fn encode_message(message: &Message, out: &mut BytesMut) {
             put_position(out, *last);
             put_membership(out, membership);
         }
+        Message::TimeoutNow { term } => {
+            out.put_u8(12);
+            out.put_u64_le(term.0);
+        }
         Message::Read { id } => {
             out.put_u8(10);
             out.put_u64_le(id.0);
@@ -91,7 +96,11 @@ pub(crate) fn decode_message(reader: &mut Reader) -> Result<Message, DecodeError
     Ok(match kind {
         1 => Message::PreVote { term, last_log: reader.position("the last entry")? },
         2 => Message::PreVoteReply { term, granted: reader.bool("the grant")? },
-        3 => Message::RequestVote { term, last_log: reader.position("the last entry")? },
+        3 => Message::RequestVote {
+            term,
+            last_log: reader.position("the last entry")?,
+            transfer: reader.bool("the leader's leave")?,
+        },
         4 => Message::VoteReply { term, vote_granted: reader.bool("the grant")? },
         5 => {
             let prev_log = reader.position("the previous entry")?;
@@ -117,6 +126,7 @@ pub(crate) fn decode_message(reader: &mut Reader) -> Result<Message, DecodeError
             last: reader.position("the snapshot's last entry")?,
             membership: reader.membership("the membership")?,
         },
+        12 => Message::TimeoutNow { term },
         other => {
             return Err(DecodeError::Invalid {
                 what: "the message's kind",

@@ -75,7 +75,9 @@ impl Node {
             // when the server can change it.
             Effect::AcceptChange { .. }
             | Effect::RefuseChange { .. }
-            | Effect::MembershipChanged { .. } => {}
+            | Effect::MembershipChanged { .. }
+            | Effect::RefuseTransfer { .. }
+            | Effect::TransferEnded { .. } => {}
             Effect::Apply { through } => {
                 self.applier.target = self.applier.target.max(through);
                 self.pump(actions);

@@ -7,6 +7,7 @@ use crate::note::Note;
 use crate::trail::{MembershipEntry, Run};
 use crate::types::{HardState, Index, NodeId, Position, ReadId, Round, Term, Ticket};
 use alloc::vec::Vec;
+use core::fmt;
 
 /// What one step asks of the host, in order.
 ///
@@ -114,6 +115,19 @@ pub enum Effect {
         /// What is in force now.
         membership: Membership,
     },
+    /// Leadership is not handed over, and nothing was begun.
+    RefuseTransfer {
+        /// Why.
+        reason: TransferRefusal,
+    },
+    /// A transfer that was begun has ended; also one that nobody asked for, when
+    /// the disk stalled.
+    TransferEnded {
+        /// Who was to lead.
+        to: NodeId,
+        /// What came of it.
+        outcome: TransferOutcome,
+    },
     /// Entries up to here are committed and durable here: apply them, in order.
     Apply {
         /// The last entry to apply, inclusive.
@@ -215,6 +229,54 @@ pub enum Refusal {
         /// Whom to ask instead, if known.
         leader: Option<NodeId>,
     },
+    /// Leadership is on its way to another member: try there, or soon again.
+    Transferring {
+        /// To whom.
+        to: NodeId,
+    },
+}
+
+/// Why leadership is not handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum TransferRefusal {
+    /// This member does not lead; `leader` might.
+    NotLeader {
+        /// Whom to ask instead, if known.
+        leader: Option<NodeId>,
+    },
+    /// It is on its way to another member already.
+    InProgress {
+        /// To whom.
+        to: NodeId,
+    },
+    /// That one is the leader itself, no voter, or a witness.
+    CannotLead(NodeId),
+    /// That one did not answer within an election timeout.
+    Unreachable(NodeId),
+}
+
+impl fmt::Display for TransferRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotLeader { leader: Some(leader) } => {
+                write!(f, "I do not lead; ask member {leader}")
+            }
+            Self::NotLeader { leader: None } => write!(f, "I do not lead, and know of no leader"),
+            Self::InProgress { to } => write!(f, "it is on its way to member {to} already"),
+            Self::CannotLead(id) => write!(f, "member {id} cannot take over"),
+            Self::Unreachable(id) => write!(f, "member {id} does not answer"),
+        }
+    }
+}
+
+/// How a transfer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TransferOutcome {
+    /// This member leads no more. Who does, `RoleChanged` says when it is known.
+    SteppedDown,
+    /// The deadline passed, and this member leads on.
+    TimedOut,
 }
 
 /// Why a read was not confirmed.

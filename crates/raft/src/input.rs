@@ -2,7 +2,7 @@
 
 use crate::change::Change;
 use crate::message::Message;
-use crate::types::{Index, NodeId, Position, ReadId, Term, Ticket};
+use crate::types::{Index, NodeId, Position, ReadId, Term, Ticket, Time};
 use alloc::vec::Vec;
 
 /// One thing that happened. The host feeds them one by one.
@@ -32,6 +32,19 @@ pub enum Input {
         /// Do it even if the new voters that are known to be up are no quorum.
         forced: bool,
     },
+    /// The operator wants `to` to lead. Answered by `RefuseTransfer` in this step
+    /// or by `TransferEnded` later; commands are refused meanwhile.
+    TransferLeadership {
+        /// Who is to lead.
+        to: NodeId,
+        /// When to give up.
+        deadline: Time,
+    },
+    /// The disk has not finished a write for longer than the host tolerates. A
+    /// leader hands over to whoever can take over; others do not seek election.
+    DiskStalled,
+    /// The disk answers again.
+    DiskRecovered,
     /// A linearizable read (or a batch of them) wants to know which index it
     /// must see. Answered later by `ReadReady` or `ReadRefused`.
     Read {

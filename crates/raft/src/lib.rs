@@ -32,7 +32,9 @@ pub mod trail;
 pub mod types;
 
 pub use change::{Change, ChangeRefusal};
-pub use effect::{Effect, Effects, Persist, ReadRefusal, Refusal, Role, Source};
+pub use effect::{
+    Effect, Effects, Persist, ReadRefusal, Refusal, Role, Source, TransferOutcome, TransferRefusal,
+};
 pub use input::{Input, SnapshotOutcome};
 pub use membership::Membership;
 pub use message::Message;

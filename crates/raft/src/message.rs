@@ -30,6 +30,9 @@ pub enum Message {
         term: Term,
         /// Where the candidate's log ends.
         last_log: Position,
+        /// Whether the leader of the term before asked for this election, so that
+        /// those who hear it need not refuse (thesis §4.2.3).
+        transfer: bool,
     },
     /// The answer to `RequestVote`.
     VoteReply {
@@ -90,6 +93,11 @@ pub enum Message {
         last: Position,
         /// The membership as of `last`.
         membership: Membership,
+    },
+    /// "Seek election at once": the leader hands over (thesis §3.10).
+    TimeoutNow {
+        /// The leader's term.
+        term: Term,
     },
     /// A follower asks the leader for a read index (thesis §6.4).
     Read {

@@ -4,6 +4,7 @@
 //! [`Effects::notes`]: crate::Effects
 
 use crate::change::ChangeRefusal;
+use crate::effect::TransferRefusal;
 use crate::types::{Index, NodeId, Position, Term};
 use core::fmt;
 
@@ -147,6 +148,41 @@ pub enum Note {
         /// Why.
         reason: ChangeRefusal,
     },
+    /// Leadership is to go to another member, who must catch up first.
+    TransferStarted {
+        /// To whom.
+        to: NodeId,
+    },
+    /// Leadership does not go to another member.
+    TransferRefused {
+        /// Why.
+        reason: TransferRefusal,
+    },
+    /// The other member holds all of the log, and is told to seek election.
+    TransferHandedOver {
+        /// Who.
+        to: NodeId,
+    },
+    /// The other member did not take over in time.
+    TransferFailed {
+        /// Who.
+        to: NodeId,
+    },
+    /// The leader wants this member to take over.
+    TransferTaken {
+        /// Who led.
+        from: NodeId,
+    },
+    /// The disk does not answer, so leadership is to go to another member.
+    DiskStalled {
+        /// To whom.
+        heir: NodeId,
+    },
+    /// It leads, or seeks to lead, no more.
+    Resigned {
+        /// In which term.
+        term: Term,
+    },
     /// The membership without it is committed, so it leads no more.
     LeaderRemoved {
         /// The term that it led.
@@ -216,6 +252,8 @@ impl Note {
             Self::SnapshotInstalled { retained: false, .. } => "IS.7",
             Self::MembershipInForce { is_joint: true, .. } | Self::LeaderRemoved { .. } => "§6",
             Self::MembershipInForce { is_joint: false, .. } => "thesis §4.1",
+            Self::TransferHandedOver { .. } | Self::TransferTaken { .. } => "thesis §3.10",
+            Self::QuorumLost { .. } => "thesis §6.2",
             _ => return None,
         })
     }
@@ -282,6 +320,19 @@ impl fmt::Display for Note {
                 write!(f, "the membership at {at} is in force")
             }
             Self::ChangeRefused { reason } => write!(f, "no change of membership: {reason}"),
+            Self::TransferStarted { to } => write!(f, "member {to} is to take over"),
+            Self::TransferRefused { reason } => write!(f, "no transfer: {reason}"),
+            Self::TransferHandedOver { to } => {
+                write!(f, "member {to} holds all of my log -> it may take over")
+            }
+            Self::TransferFailed { to } => {
+                write!(f, "member {to} did not take over in time -> lead on")
+            }
+            Self::TransferTaken { from } => write!(f, "member {from} wants me to take over"),
+            Self::DiskStalled { heir } => {
+                write!(f, "my disk does not answer -> member {heir} is to take over")
+            }
+            Self::Resigned { term } => write!(f, "seek and hold no leadership in term {term}"),
             Self::LeaderRemoved { term } => {
                 write!(f, "committed a membership without me -> no longer lead term {term}")
             }

@@ -29,6 +29,8 @@ pub struct Raft {
     pub(crate) last_applied: Index,
     pub(crate) role: RoleState,
     pub(crate) outbox: Outbox,
+    /// Whether the host says that the disk does not answer.
+    pub(crate) disk_stalled: bool,
 }
 
 /// When a step happens and where its effects go.
@@ -74,6 +76,11 @@ impl Raft {
             Input::ChangeMembership { changes, forced } => {
                 self.change_membership(context, &changes, forced);
             }
+            Input::TransferLeadership { to, deadline } => {
+                self.transfer_leadership(context, to, deadline);
+            }
+            Input::DiskStalled => self.disk_stalled(context),
+            Input::DiskRecovered => self.disk_recovered(context),
             Input::Read { id } => self.read(context, id),
             Input::Persisted { ticket } => self.persisted(context, ticket),
             Input::Sent { to, term, last, bytes } => self.sent(to, term, last, bytes),
@@ -98,7 +105,9 @@ impl Raft {
             RoleState::PreCandidate(candidacy) => Some(candidacy.election_deadline),
             RoleState::Candidate(candidacy) => Some(candidacy.election_deadline),
             RoleState::Leader(leader) => {
-                (!leader.followers.is_empty()).then_some(leader.heartbeat_due)
+                let heartbeat = (!leader.followers.is_empty()).then_some(leader.heartbeat_due);
+                let transfer = leader.transfer.as_ref().map(|transfer| transfer.deadline);
+                heartbeat.into_iter().chain(transfer).min()
             }
         }
     }
@@ -114,7 +123,9 @@ impl Raft {
             RoleState::PreCandidate(candidacy) => candidacy.election_deadline,
             RoleState::Candidate(candidacy) => candidacy.election_deadline,
             RoleState::Leader(leader) => {
-                if now >= leader.heartbeat_due {
+                let heartbeat_due = leader.heartbeat_due;
+                self.press_transfer(context);
+                if now >= heartbeat_due {
                     self.heartbeat(context);
                 }
                 return;
@@ -162,6 +173,7 @@ impl Raft {
         for Waiting { term, promise } in self.outbox.hold_promises() {
             self.keep(context, term, promise);
         }
+        self.hand_over(context);
         self.serve_reads(context);
         self.replicate(context);
         self.apply_committed(context);
@@ -242,6 +254,14 @@ impl Raft {
     /// The membership in force: the newest in the log, committed or not.
     pub fn membership(&self) -> &Membership {
         self.trail.membership()
+    }
+
+    /// To whom this leader is handing over, if so.
+    pub fn transferring_to(&self) -> Option<NodeId> {
+        match &self.role {
+            RoleState::Leader(leader) => leader.transfer.as_ref().map(|transfer| transfer.to),
+            _ => None,
+        }
     }
 
     /// Term, vote and commit index, durable or not.

@@ -39,6 +39,9 @@ impl Raft {
                     shift(sent_at);
                 }
                 shift(&mut leader.heartbeat_due);
+                if let Some(transfer) = &mut leader.transfer {
+                    shift(&mut transfer.deadline);
+                }
             }
         }
         present

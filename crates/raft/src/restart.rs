@@ -117,6 +117,7 @@ impl Raft {
             last_applied: base.index,
             role: RoleState::Follower(Follower::of_nobody(election_deadline)),
             trail,
+            disk_stalled: false,
         })
     }
 }

@@ -149,6 +149,10 @@ pub struct Config {
     pub election_jitter_us: u64,
     /// A leader with nothing to send says so this often.
     pub heartbeat_interval_us: u64,
+    /// 0 goes first: members of a higher rank wait until those of a lower one have
+    /// had their time to seek election. Every rank still does, so that some
+    /// leader is found.
+    pub election_rank: u32,
     /// Ask whether an election could be won before raising the term (thesis §9.6).
     pub pre_vote: bool,
     /// A leader that has not heard a quorum for an election timeout steps down
@@ -173,6 +177,7 @@ impl Config {
             election_timeout_us: 1_000_000,
             election_jitter_us: 300_000,
             heartbeat_interval_us: 100_000,
+            election_rank: 0,
             pre_vote: true,
             check_quorum: true,
             promote_learners: false,

@@ -109,7 +109,7 @@ fn refused(term: u64) -> Message {
 }
 
 fn request(term: u64, last_log: Position) -> Message {
-    Message::RequestVote { term: Term(term), last_log }
+    Message::RequestVote { term: Term(term), last_log, transfer: false }
 }
 
 fn snapshot(term: u64, last: Position) -> Message {

@@ -3,7 +3,9 @@
 
 use crate::invariants::{Breach, Property};
 use driftless_node::log::{Record, Recovered};
-use driftless_node::raft::{HardState, Index, Membership, NodeId, Position, Run, Term, Ticket, Trail};
+use driftless_node::raft::{
+    HardState, Index, Membership, NodeId, Position, Run, Term, Ticket, Trail,
+};
 use std::collections::VecDeque;
 
 /// A member's log as it must be.

@@ -18,8 +18,9 @@ pub(crate) struct Candidate {
 }
 
 impl Raft {
-    /// On conversion to candidate, start election.
-    pub(crate) fn start_election(&mut self, context: &mut Context<'_>) {
+    /// On conversion to candidate, start election; with the leader's leave, if it
+    /// asked for this one.
+    pub(crate) fn start_election(&mut self, context: &mut Context<'_>, transfer: bool) {
         let id = self.config.id;
         // Rule SC.1: increment current_term.
         let term = self.hard_state.current_term.next();
@@ -38,7 +39,7 @@ impl Raft {
         // log are durable: a candidate that forgets in a crash what it claimed
         // here could be elected by a late grant, and lack a committed entry.
         for to in self.trail.membership().every_voter().filter(|&to| to != id) {
-            let message = Message::RequestVote { term, last_log };
+            let message = Message::RequestVote { term, last_log, transfer };
             self.outbox.promise(term, Promise::Message { to, message });
         }
     }

@@ -5,7 +5,7 @@ use crate::effect::{Effect, Refusal, Source};
 use crate::note::Note;
 use crate::progress::Progress;
 use crate::raft::{Context, Raft};
-use crate::roles::{Follower, RoleState};
+use crate::roles::{RoleState, Transfer};
 use crate::rpc::read_index::ReadQueue;
 use crate::trail::Run;
 use crate::types::{Index, NodeId, Position, Round, Time};
@@ -24,6 +24,10 @@ pub(crate) struct Leader {
     pub(crate) heartbeats: VecDeque<(Round, Time)>,
     /// When the next one is due.
     pub(crate) heartbeat_due: Time,
+    /// Leadership on its way to another member.
+    pub(crate) transfer: Option<Transfer>,
+    /// Whether somebody was given leave to seek election in spite of this leader.
+    pub(crate) lease_forfeited: bool,
     /// Reads that wait for a quorum to confirm that it leads.
     pub(crate) reads: ReadQueue,
 }
@@ -71,6 +75,8 @@ impl Raft {
             round: Round(0),
             heartbeats: VecDeque::new(),
             heartbeat_due: now,
+            transfer: None,
+            lease_forfeited: false,
             reads: ReadQueue::default(),
         };
         self.change_role(context, RoleState::Leader(leader));
@@ -92,11 +98,13 @@ impl Raft {
         });
         if self.config.check_quorum && !heard_quorum {
             context.note(|| Note::QuorumLost { term: self.hard_state.current_term });
-            let election_deadline = self.config.draw_election_deadline(context.moment);
-            let follower = Follower::of_nobody(election_deadline);
-            self.change_role(context, RoleState::Follower(follower));
+            self.resign(context);
             return;
         }
+        if self.disk_stalled {
+            self.seek_heir(context);
+        }
+        let RoleState::Leader(leader) = &mut self.role else { return };
         // Rule SL.2: repeat during idle periods, so that nobody seeks election.
         let round = leader.open_round();
         leader.heartbeats.push_back((round, now));
@@ -107,7 +115,11 @@ impl Raft {
     /// Clients want entries appended.
     pub(crate) fn propose(&mut self, context: &mut Context<'_>, count: u64) {
         assert!(count > 0, "a proposal of nothing");
-        if matches!(self.role, RoleState::Leader(_)) {
+        if let RoleState::Leader(Leader { transfer: Some(transfer), .. }) = &self.role {
+            // Or the chosen member would never catch up (thesis §3.10).
+            let reason = Refusal::Transferring { to: transfer.to };
+            context.effect(Effect::Refuse { reason });
+        } else if matches!(self.role, RoleState::Leader(_)) {
             // Rule SL.3: append the command to the local log; the host answers
             // the client when the entry is applied.
             let first = self.append_own(count, Source::Proposal);

@@ -7,7 +7,7 @@ use crate::membership::Membership;
 use crate::note::Note;
 use crate::progress::{Flow, Progress};
 use crate::raft::{Context, Raft};
-use crate::roles::{Follower, Leader, RoleState};
+use crate::roles::{Leader, RoleState};
 use crate::trail::MembershipEntry;
 use crate::types::{Config, NodeId, Position, Round, Time};
 
@@ -41,6 +41,9 @@ impl Raft {
         let RoleState::Leader(leader) = &self.role else {
             return Err(ChangeRefusal::NotLeader { leader: self.leader() });
         };
+        if let Some(transfer) = &leader.transfer {
+            return Err(ChangeRefusal::Transferring { to: transfer.to });
+        }
         let commit_index = self.hard_state.commit_index;
         // Not before an entry of the leader's own term is committed: two leaders
         // could otherwise each change what the other does not know of, and their
@@ -111,9 +114,7 @@ impl Raft {
             // Until then it leads a group of which it is no part, and does not
             // count itself.
             context.note(|| Note::LeaderRemoved { term: self.hard_state.current_term });
-            let election_deadline = self.config.draw_election_deadline(context.moment);
-            let follower = Follower::of_nobody(election_deadline);
-            self.change_role(context, RoleState::Follower(follower));
+            self.take_leave(context);
         }
     }
 
@@ -140,7 +141,9 @@ impl Raft {
         let (at, me) = (self.trail.membership_index(), self.config.id);
         let in_force = self.trail.membership();
         let open = at > self.hard_state.commit_index;
-        in_force.may_lead(me) || open && self.trail.membership_at(at.previous()).may_lead(me)
+        let may_lead =
+            in_force.may_lead(me) || open && self.trail.membership_at(at.previous()).may_lead(me);
+        may_lead && !self.disk_stalled
     }
 }
 

@@ -40,7 +40,7 @@ impl Raft {
         let RoleState::PreCandidate(candidacy) = &mut self.role else { return };
         candidacy.supporters.insert(from);
         if self.trail.membership().is_quorum(|id| candidacy.supporters.contains(&id)) {
-            self.start_election(context);
+            self.start_election(context, false);
         }
     }
 }

@@ -24,8 +24,10 @@ impl Raft {
         // Neither the vote nor the term of somebody who asks for votes while a
         // leader is heard: a member that was cut off disturbs nobody (§4.2.3 of
         // the thesis).
-        let asks_for_vote =
-            matches!(message, Message::RequestVote { .. } | Message::PreVote { .. });
+        let asks_for_vote = matches!(
+            message,
+            Message::RequestVote { transfer: false, .. } | Message::PreVote { .. }
+        );
         if asks_for_vote && self.hears_leader_other_than(from, context.now()) {
             self.refuse_vote_for_leader(context, from, &message);
             return;
@@ -43,7 +45,7 @@ impl Raft {
             Message::PreVoteReply { term, granted } => {
                 self.on_pre_vote_reply(context, from, term, granted);
             }
-            Message::RequestVote { term, last_log } => {
+            Message::RequestVote { term, last_log, .. } => {
                 self.on_request_vote(context, from, term, last_log);
             }
             Message::VoteReply { term, vote_granted } => {
@@ -63,6 +65,7 @@ impl Raft {
             Message::InstallSnapshot { term, last, membership } => {
                 self.on_install_snapshot(context, from, term, last, membership);
             }
+            Message::TimeoutNow { term } => self.on_timeout_now(context, from, term),
             Message::Read { id } => self.on_read(context, from, id),
             Message::ReadReply { id, index } => self.on_read_reply(context, id, index),
         }
@@ -105,6 +108,7 @@ fn term_claimed(message: &Message) -> Option<Term> {
         | Message::AppendStored { term, .. }
         | Message::AppendRejected { term, .. }
         | Message::InstallSnapshot { term, .. }
+        | Message::TimeoutNow { term }
         | Message::PreVoteReply { term, granted: false } => Some(term),
         Message::PreVote { .. }
         | Message::PreVoteReply { granted: true, .. }
@@ -123,12 +127,13 @@ fn is_well_formed(message: &Message) -> bool {
     let term = |term: &Term| term.0 < PLAUSIBLE_MAX;
     match message {
         Message::PreVote { term: claimed, last_log }
-        | Message::RequestVote { term: claimed, last_log } => {
+        | Message::RequestVote { term: claimed, last_log, .. } => {
             term(claimed) && position(last_log) && last_log.term < *claimed
         }
         Message::PreVoteReply { term: claimed, .. }
         | Message::VoteReply { term: claimed, .. }
         | Message::AppendHeard { term: claimed, .. }
+        | Message::TimeoutNow { term: claimed }
         | Message::AppendStored { term: claimed, .. } => term(claimed),
         Message::AppendRejected { term: claimed, prev_log, hint, .. } => {
             term(claimed) && position(prev_log) && position(hint)

@@ -123,7 +123,7 @@ fn before(mutant: Mutant, raft: &mut Raft, input: &mut Input) {
         {
             raft.hard_state.voted_for = None;
         }
-        (Mutant::ComparesLengths, Message::RequestVote { last_log, term }) => {
+        (Mutant::ComparesLengths, Message::RequestVote { last_log, term, .. }) => {
             let longer = last_log.index >= raft.trail.last().index;
             let term = if longer { Term(term.0 - 1) } else { Term(0) };
             *last_log = Position { term, index: last_log.index };

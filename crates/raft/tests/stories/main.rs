@@ -92,4 +92,10 @@ stories! {
     remove_leader_of_two
     membership_reverted
     change_refused
+    transfer
+    transfer_refused
+    transfer_fails
+    transfer_lost
+    election_rank
+    disk_stall
 }

@@ -25,8 +25,9 @@ pub(crate) fn message(message: &Message) -> String {
         Message::PreVoteReply { term, granted } => {
             format!("PreVoteReply term {term}, {}", if *granted { "yes" } else { "no" })
         }
-        Message::RequestVote { term, last_log } => {
-            format!("RequestVote term {term}, log up to {}", position(*last_log))
+        Message::RequestVote { term, last_log, transfer } => {
+            let leave = if *transfer { ", with the leader's leave" } else { "" };
+            format!("RequestVote term {term}, log up to {}{leave}", position(*last_log))
         }
         Message::VoteReply { term, vote_granted } => {
             format!("VoteReply term {term}, {}", if *vote_granted { "yes" } else { "no" })
@@ -52,6 +53,7 @@ pub(crate) fn message(message: &Message) -> String {
         Message::InstallSnapshot { term, last, .. } => {
             format!("InstallSnapshot term {term}, up to {last}")
         }
+        Message::TimeoutNow { term } => format!("TimeoutNow term {term}"),
         Message::Read { id } => format!("Read {id}"),
         Message::ReadReply { id, index: Some(index) } => format!("ReadReply {id}: see {index}"),
         Message::ReadReply { id, index: None } => format!("ReadReply {id}: no"),

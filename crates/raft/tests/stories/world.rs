@@ -4,7 +4,7 @@
 //! | words | what happens |
 //! |---|---|
 //! | `members 3` | three members, S1 to S3, with empty disks |
-//! | `members 3 no-pre-vote no-check-quorum small` | the same, otherwise configured; `small`: an entry a message |
+//! | `members 3 no-pre-vote no-check-quorum small` | the same, otherwise configured; `small`: an entry a message; `ranked`: S3 goes first, then S2 |
 //! | `log S1 term 6: 1 1 4` | S1 starts over with this term and these entries |
 //! | `campaign S1` | S1 seeks election |
 //! | `timeout S1` | time goes on to S1's deadline, and S1 wakes |
@@ -13,6 +13,8 @@
 //! | `propose S1 2` | a client brings two entries |
 //! | `join S4` | S4 starts with an empty disk, and knows of nobody |
 //! | `change S1 +S4 -S2` | S1 is asked to add S4 and to remove S2; also `learner:S4`, `witness:S4`, `promote:S4`, `demote:S4`, and `forced` |
+//! | `transfer S1 S2 500` | S1 is asked to hand over to S2 within milliseconds |
+//! | `stall S1`, `recover S1` | S1 learns that its disk does not answer, or does again |
 //! | `read S1` | a client wants to read |
 //! | `sync S1`, `sync S1 one` | its writes (the oldest one) become durable |
 //! | `slow S1`, `fast S1` | from now on `run` does not (does) sync S1 |
@@ -75,6 +77,12 @@ impl World {
                 let changes = wishes.map(|wish| change(wish)).collect();
                 self.step(id(who), Input::ChangeMembership { changes, forced });
             }
+            ["transfer", who, to, millis] => {
+                let deadline = self.now.after(1_000 * millis.parse::<u64>().unwrap());
+                self.step(id(who), Input::TransferLeadership { to: id(to), deadline });
+            }
+            ["stall", who] => self.step(id(who), Input::DiskStalled),
+            ["recover", who] => self.step(id(who), Input::DiskRecovered),
             ["campaign", who] => self.step(id(who), Input::Campaign),
             ["timeout", who] => {
                 let deadline = self.raft(id(who)).deadline().expect("a deadline");
@@ -173,6 +181,9 @@ impl World {
         let mut config = Config::new(id);
         config.pre_vote = !flag("no-pre-vote");
         config.check_quorum = !flag("no-check-quorum");
+        if flag("ranked") {
+            config.election_rank = 3 - u32::try_from(id.0).unwrap().min(3);
+        }
         if flag("small") {
             config.message_bytes_max = 1 << 10;
         }
@@ -354,7 +365,10 @@ impl World {
                 self.say(id, &format!("accepts {count} from {first} on"));
             }
             Effect::AcceptChange { at, .. } => self.say(id, &format!("accepts the change at {at}")),
-            Effect::RefuseChange { .. } => {}
+            Effect::RefuseChange { .. } | Effect::RefuseTransfer { .. } => {}
+            Effect::TransferEnded { to, outcome } => {
+                self.say(id, &format!("ends the transfer to S{to}: {outcome:?}"));
+            }
             Effect::MembershipChanged { membership } => {
                 let text = narrate::membership(&membership);
                 self.say(id, &format!("counts by {text}"));
