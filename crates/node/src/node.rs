@@ -226,7 +226,8 @@ impl Node {
             }
         }
         if let Some(id) = self.reads.next_batch(moment.now) {
-            self.step(moment, Input::Read { id }, actions);
+            let deadline = self.reads.asked_until();
+            self.step(moment, Input::Read { id, deadline }, actions);
             self.serve_reads(actions);
         }
         let idle = self.proposals.is_idle()

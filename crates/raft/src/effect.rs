@@ -285,6 +285,8 @@ pub enum TransferOutcome {
 pub enum ReadRefusal {
     /// No leader is known; or the leader said no.
     NoLeader,
+    /// The caller's deadline passed first.
+    TimedOut,
     /// This member stopped leading before a quorum confirmed it.
     LeadershipLost,
 }

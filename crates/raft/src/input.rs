@@ -45,11 +45,16 @@ pub enum Input {
     DiskStalled,
     /// The disk answers again.
     DiskRecovered,
+    /// The process stood still, or its clock did, for longer than the bound on
+    /// clock drift allows for. Tell it before anything else that came meanwhile.
+    Paused,
     /// A linearizable read (or a batch of them) wants to know which index it
     /// must see. Answered later by `ReadReady` or `ReadRefused`.
     Read {
         /// Names it in the answer.
         id: ReadId,
+        /// When the caller stops waiting.
+        deadline: Time,
     },
     /// Everything up to and including this ticket is durable.
     Persisted {

@@ -183,6 +183,10 @@ pub enum Note {
         /// In which term.
         term: Term,
     },
+    /// What was heard so far counts for no lease any more.
+    LeaseDropped,
+    /// It would seek election, but may have promised a leader not to, for now.
+    ElectionPostponed,
     /// The membership without it is committed, so it leads no more.
     LeaderRemoved {
         /// The term that it led.
@@ -223,6 +227,11 @@ pub enum VoteRefusal {
         /// Where the candidate's ends.
         theirs: Position,
     },
+    /// A leader may be relying on this member for its lease.
+    LeasePromised {
+        /// Which; `None` right after a restart, when nobody knows.
+        to: Option<NodeId>,
+    },
     /// A leader was heard within the minimum election timeout.
     LeaderHeard {
         /// Which; `None` if it is this member itself.
@@ -241,7 +250,8 @@ impl Note {
             Self::VoteRefused { reason, .. } => match reason {
                 VoteRefusal::StaleTerm { .. } => "RV.1",
                 VoteRefusal::VoteTaken { .. } | VoteRefusal::LogBehind { .. } => "RV.2",
-                VoteRefusal::LeaderHeard { .. } => return None,
+                VoteRefusal::LeaderHeard { .. } => "thesis §4.2.3",
+                VoteRefusal::LeasePromised { .. } => "thesis §6.4.1",
             },
             Self::Elected { .. } => "SC.5",
             Self::StaleLeader { .. } => "AE.1",
@@ -333,6 +343,10 @@ impl fmt::Display for Note {
                 write!(f, "my disk does not answer -> member {heir} is to take over")
             }
             Self::Resigned { term } => write!(f, "seek and hold no leadership in term {term}"),
+            Self::LeaseDropped => write!(f, "I was paused -> hold no lease until heard again"),
+            Self::ElectionPostponed => {
+                write!(f, "a leader may hold a lease by my promise -> wait with the election")
+            }
             Self::LeaderRemoved { term } => {
                 write!(f, "committed a membership without me -> no longer lead term {term}")
             }
@@ -351,6 +365,12 @@ impl fmt::Display for VoteRefusal {
             Self::VoteTaken { by } => write!(f, "I voted for member {by} in this term"),
             Self::LogBehind { mine, theirs } => {
                 write!(f, "my log reaches {mine}, theirs only {theirs}")
+            }
+            Self::LeasePromised { to: Some(leader) } => {
+                write!(f, "member {leader} may hold a lease by my promise")
+            }
+            Self::LeasePromised { to: None } => {
+                write!(f, "before my restart I may have promised somebody a lease")
             }
             Self::LeaderHeard { leader: Some(leader) } => write!(f, "I hear member {leader} lead"),
             Self::LeaderHeard { leader: None } => write!(f, "I lead"),

@@ -8,6 +8,7 @@ use crate::note::Note;
 use crate::outbox::{Outbox, Promise, Waiting};
 use crate::progress::Progress;
 use crate::roles::RoleState;
+use crate::rpc::lease::LeasePromise;
 use crate::trail::Trail;
 use crate::types::{Config, HardState, Index, Moment, NodeId, Position, Term, Ticket, Time};
 
@@ -31,6 +32,8 @@ pub struct Raft {
     pub(crate) outbox: Outbox,
     /// Whether the host says that the disk does not answer.
     pub(crate) disk_stalled: bool,
+    /// With leases: whom this member helps, and nobody else, for a while.
+    pub(crate) lease_promise: Option<LeasePromise>,
 }
 
 /// When a step happens and where its effects go.
@@ -81,7 +84,8 @@ impl Raft {
             }
             Input::DiskStalled => self.disk_stalled(context),
             Input::DiskRecovered => self.disk_recovered(context),
-            Input::Read { id } => self.read(context, id),
+            Input::Paused => self.paused(context),
+            Input::Read { id, deadline } => self.read(context, id, deadline),
             Input::Persisted { ticket } => self.persisted(context, ticket),
             Input::Sent { to, term, last, bytes } => self.sent(to, term, last, bytes),
             Input::Unreadable { to, term } => self.unreadable(to, term),
@@ -99,7 +103,7 @@ impl Raft {
         match &self.role {
             RoleState::Follower(follower) => {
                 let election = self.may_seek_election().then_some(follower.election_deadline);
-                let read = follower.reads.front().map(|read| read.give_up_at);
+                let read = follower.reads.iter().map(|read| read.give_up_at).min();
                 election.into_iter().chain(read).min()
             }
             RoleState::PreCandidate(candidacy) => Some(candidacy.election_deadline),
@@ -107,7 +111,7 @@ impl Raft {
             RoleState::Leader(leader) => {
                 let heartbeat = (!leader.followers.is_empty()).then_some(leader.heartbeat_due);
                 let transfer = leader.transfer.as_ref().map(|transfer| transfer.deadline);
-                heartbeat.into_iter().chain(transfer).min()
+                heartbeat.into_iter().chain(transfer).chain(leader.reads.deadline()).min()
             }
         }
     }
@@ -124,6 +128,7 @@ impl Raft {
             RoleState::Candidate(candidacy) => candidacy.election_deadline,
             RoleState::Leader(leader) => {
                 let heartbeat_due = leader.heartbeat_due;
+                leader.reads.give_up(context);
                 self.press_transfer(context);
                 if now >= heartbeat_due {
                     self.heartbeat(context);

@@ -21,6 +21,9 @@ impl Raft {
                 Time(present.since(Time(now.since(*time))))
             };
         };
+        if let Some(promise) = &mut self.lease_promise {
+            shift(&mut promise.until);
+        }
         match &mut self.role {
             RoleState::Follower(follower) => {
                 shift(&mut follower.heard_at);
@@ -39,6 +42,7 @@ impl Raft {
                     shift(sent_at);
                 }
                 shift(&mut leader.heartbeat_due);
+                leader.reads.times().for_each(shift);
                 if let Some(transfer) = &mut leader.transfer {
                     shift(&mut transfer.deadline);
                 }

@@ -111,13 +111,20 @@ impl Raft {
         let election_deadline =
             if alone { moment.now } else { config.draw_election_deadline(moment) };
         Ok(Self {
-            config,
-            hard_state,
             outbox: Outbox::new(last.index),
             last_applied: base.index,
             role: RoleState::Follower(Follower::of_nobody(election_deadline)),
             trail,
+            hard_state,
             disk_stalled: false,
+            // Whoever never heard of a term never heard a leader, and the only
+            // voter has promised nobody anything.
+            lease_promise: if alone || hard_state.current_term == Term(0) {
+                None
+            } else {
+                config.promise_after_boot(moment)
+            },
+            config,
         })
     }
 }

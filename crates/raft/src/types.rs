@@ -158,6 +158,11 @@ pub struct Config {
     /// A leader that has not heard a quorum for an election timeout steps down
     /// (thesis §6.2), and a follower that hears its leader refuses votes (§4.2.3).
     pub check_quorum: bool,
+    /// Leaders answer reads without asking anybody while they hold a lease, and
+    /// this is by how many millionths any member's clock may run fast or slow
+    /// (thesis §6.4.1). All members must be told the same. `None`: no leases,
+    /// and nothing rests on clocks.
+    pub lease_drift_ppm: Option<u32>,
     /// A leader makes voters of learners by itself once they have caught up.
     pub promote_learners: bool,
     /// Unacknowledged bytes a follower may have in flight.
@@ -180,6 +185,7 @@ impl Config {
             election_rank: 0,
             pre_vote: true,
             check_quorum: true,
+            lease_drift_ppm: None,
             promote_learners: false,
             inflight_bytes_max: 16 << 20,
             inflight_messages_max: 256,

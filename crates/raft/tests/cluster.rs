@@ -125,7 +125,7 @@ fn elects_commits_and_reads() {
             assert_eq!(member.leader(), Some(leader));
         }
         for id in 1..=size {
-            cluster.feed(NodeId(id), Input::Read { id: ReadId(id) });
+            cluster.feed(NodeId(id), Input::Read { id: ReadId(id), deadline: Time(u64::MAX) });
         }
         let expected: Vec<_> = (1..=size).map(|id| (NodeId(id), ReadId(id), Index(12))).collect();
         assert_eq!(cluster.reads, expected);

@@ -26,6 +26,8 @@ pub(crate) struct Leader {
     pub(crate) heartbeat_due: Time,
     /// Leadership on its way to another member.
     pub(crate) transfer: Option<Transfer>,
+    /// Only rounds from this one on count for a lease.
+    pub(crate) lease_from: Round,
     /// Whether somebody was given leave to seek election in spite of this leader.
     pub(crate) lease_forfeited: bool,
     /// Reads that wait for a quorum to confirm that it leads.
@@ -76,6 +78,7 @@ impl Raft {
             heartbeats: VecDeque::new(),
             heartbeat_due: now,
             transfer: None,
+            lease_from: Round(0),
             lease_forfeited: false,
             reads: ReadQueue::default(),
         };

@@ -70,10 +70,25 @@ impl Raft {
         if matches!(self.role, RoleState::Leader(_)) || !self.may_seek_election() {
             return;
         }
+        if let Some(until) = self.abstains_until(self.config.id, context.now()) {
+            self.postpone_election(context, until);
+            return;
+        }
         if self.config.pre_vote {
             self.start_pre_vote(context);
         } else {
             self.start_election(context, false);
+        }
+    }
+
+    /// The own vote is a vote, too: none as long as a lease may rest on it.
+    fn postpone_election(&mut self, context: &mut Context<'_>, until: Time) {
+        context.note(|| Note::ElectionPostponed);
+        match &mut self.role {
+            RoleState::Follower(follower) => follower.election_deadline = until,
+            RoleState::PreCandidate(candidacy) => candidacy.election_deadline = until,
+            RoleState::Candidate(candidacy) => candidacy.election_deadline = until,
+            RoleState::Leader(_) => {}
         }
     }
 
@@ -127,7 +142,7 @@ impl Config {
         // Whoever comes later in rank waits out those before it.
         let span = self.election_jitter_us.saturating_add(self.heartbeat_interval_us);
         let yields = span.saturating_mul(u64::from(self.election_rank));
-        moment.now.after(self.election_timeout_us).after(jitter).after(yields)
+        moment.now.after(self.abstention_us()).after(jitter).after(yields)
     }
 
     /// The same for a member whose leader is known to be gone: long enough for

@@ -3,6 +3,7 @@
 
 mod append_entries;
 mod install_snapshot;
+pub(crate) mod lease;
 mod pre_vote;
 pub(crate) mod read_index;
 mod request_vote;
@@ -28,7 +29,10 @@ impl Raft {
             message,
             Message::RequestVote { transfer: false, .. } | Message::PreVote { .. }
         );
-        if asks_for_vote && self.hears_leader_other_than(from, context.now()) {
+        if asks_for_vote
+            && (self.hears_leader_other_than(from, context.now())
+                || self.abstains_until(from, context.now()).is_some())
+        {
             self.refuse_vote_for_leader(context, from, &message);
             return;
         }
@@ -79,6 +83,7 @@ impl Raft {
             RoleState::Follower(follower) if follower.leader == Some(from) => {
                 follower.heard_at = context.now();
                 follower.election_deadline = election_deadline;
+                self.promise_lease(from, context.now());
                 true
             }
             RoleState::Follower(Follower { leader: Some(_), .. }) | RoleState::Leader(_) => {
@@ -91,6 +96,7 @@ impl Raft {
                     .note(|| Note::Following { leader: from, term: self.hard_state.current_term });
                 let follower = Follower::of(from, context.now(), election_deadline);
                 self.change_role(context, RoleState::Follower(follower));
+                self.promise_lease(from, context.now());
                 true
             }
         }

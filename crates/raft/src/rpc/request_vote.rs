@@ -74,7 +74,12 @@ impl Raft {
         asked: &Message,
     ) {
         let leader = self.leader().filter(|&leader| leader != self.config.id);
-        let reason = VoteRefusal::LeaderHeard { leader };
+        let reason = match (self.abstains_until(candidate, context.now()), &self.lease_promise) {
+            (Some(_), Some(promise)) if leader.is_none() => {
+                VoteRefusal::LeasePromised { to: promise.to }
+            }
+            _ => VoteRefusal::LeaderHeard { leader },
+        };
         if matches!(asked, Message::PreVote { .. }) {
             self.refuse_pre_vote(context, candidate, reason);
         } else {

@@ -98,4 +98,9 @@ stories! {
     transfer_lost
     election_rank
     disk_stall
+    lease
+    lease_dropped
+    lease_after_restart
+    lease_outlives_term
+    read_deadline
 }

@@ -4,7 +4,7 @@
 //! | words | what happens |
 //! |---|---|
 //! | `members 3` | three members, S1 to S3, with empty disks |
-//! | `members 3 no-pre-vote no-check-quorum small` | the same, otherwise configured; `small`: an entry a message; `ranked`: S3 goes first, then S2 |
+//! | `members 3 no-pre-vote no-check-quorum small` | the same, otherwise configured; `small`: an entry a message; `lease`: with leases, clocks within 10 %; `ranked`: S3 goes first, then S2 |
 //! | `log S1 term 6: 1 1 4` | S1 starts over with this term and these entries |
 //! | `campaign S1` | S1 seeks election |
 //! | `timeout S1` | time goes on to S1's deadline, and S1 wakes |
@@ -15,6 +15,7 @@
 //! | `change S1 +S4 -S2` | S1 is asked to add S4 and to remove S2; also `learner:S4`, `witness:S4`, `promote:S4`, `demote:S4`, and `forced` |
 //! | `transfer S1 S2 500` | S1 is asked to hand over to S2 within milliseconds |
 //! | `stall S1`, `recover S1` | S1 learns that its disk does not answer, or does again |
+//! | `pause S1` | S1 learns that it stood still |
 //! | `read S1` | a client wants to read |
 //! | `sync S1`, `sync S1 one` | its writes (the oldest one) become durable |
 //! | `slow S1`, `fast S1` | from now on `run` does not (does) sync S1 |
@@ -82,6 +83,7 @@ impl World {
                 self.step(id(who), Input::TransferLeadership { to: id(to), deadline });
             }
             ["stall", who] => self.step(id(who), Input::DiskStalled),
+            ["pause", who] => self.step(id(who), Input::Paused),
             ["recover", who] => self.step(id(who), Input::DiskRecovered),
             ["campaign", who] => self.step(id(who), Input::Campaign),
             ["timeout", who] => {
@@ -99,7 +101,8 @@ impl World {
             }
             ["read", who] => {
                 self.reads += 1;
-                self.step(id(who), Input::Read { id: ReadId(self.reads) });
+                let deadline = self.now.after(5_000_000);
+                self.step(id(who), Input::Read { id: ReadId(self.reads), deadline });
             }
             ["sync", who] => while self.sync_one(id(who)) {},
             ["sync", who, "one"] => assert!(self.sync_one(id(who)), "nothing to sync"),
@@ -181,6 +184,9 @@ impl World {
         let mut config = Config::new(id);
         config.pre_vote = !flag("no-pre-vote");
         config.check_quorum = !flag("no-check-quorum");
+        if flag("lease") {
+            config.lease_drift_ppm = Some(100_000);
+        }
         if flag("ranked") {
             config.election_rank = 3 - u32::try_from(id.0).unwrap().min(3);
         }
