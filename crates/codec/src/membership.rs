@@ -56,7 +56,7 @@ pub fn read_membership(mut next: impl FnMut() -> Option<u64>) -> Option<Membersh
         for _ in 0..count {
             let (id, incarnation) = (NodeId(next()?), next()?);
             let rises = membership.readmitted.keys().next_back().is_none_or(|last| *last < id);
-            if !rises || !membership.contains(id) {
+            if !rises {
                 return None;
             }
             membership.readmitted.insert(id, incarnation);

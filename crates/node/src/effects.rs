@@ -71,6 +71,9 @@ impl Node {
                 assert_eq!(count, self.accepting.len() as u64, "accepted as proposed");
             }
             Effect::Refuse { .. } => self.refused = true,
+            Effect::StopSnapshot { to, .. } => {
+                self.snapshots.sending.remove(&to);
+            }
             // Whoever asked reads it off the effect; links follow the membership
             // when the server can change it.
             Effect::AcceptChange { .. }

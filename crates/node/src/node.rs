@@ -141,7 +141,7 @@ impl Node {
         }
         let members = trail.membership().iter().collect();
         let links = Links::new(identity, group, members, known_peers);
-        let restored = Restored { hard_state, trail };
+        let restored = Restored { hard_state, trail, replacement: None };
         let raft =
             Raft::new(options.raft.clone(), restored, moment).map_err(StartError::Restart)?;
         Ok(Self {

@@ -78,8 +78,8 @@ impl Node {
                 let piece = (maker, offset, bytes, done);
                 self.chunk_arrived(moment, (peer, term), meta, piece, actions);
             }
-            PeerFrame::SnapshotAck { term, received, done, .. } => {
-                self.chunk_acknowledged(moment, (peer, term), received, done, actions);
+            PeerFrame::SnapshotAck { term, last, received, done } => {
+                self.chunk_acknowledged(moment, (peer, term), (last, received), done, actions);
             }
             _ => {
                 let change = self.links.close(link, FrameFault::OutOfTurn, actions);

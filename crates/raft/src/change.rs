@@ -33,7 +33,9 @@ pub enum Change {
     Remove(NodeId),
     /// A member that lost its disk comes back as a learner, with a disk of this
     /// incarnation. Promoted, it votes again: the entry that makes it a voter
-    /// bears its incarnation, and so is not one from before the loss.
+    /// bears its incarnation, and so is not one from before the loss. Nothing
+    /// else may go with it: a set that counts the member as a voter still must
+    /// not be asked to agree, for what it would say rests on no memory.
     Readmit {
         /// The member.
         id: NodeId,
@@ -78,6 +80,8 @@ pub enum ChangeRefusal {
     NoVoters,
     /// Some majority would hold no payloads.
     TooManyWitnesses,
+    /// Another change was wished for together with a readmission.
+    ReadmitAlone(NodeId),
     /// It would change nothing.
     NoChange,
     /// Those voters of the new membership that are known to be up are no quorum
@@ -93,6 +97,9 @@ impl Membership {
     pub fn changed(&self, changes: &[Change]) -> Result<Self, ChangeRefusal> {
         let mut target = self.clone();
         for &change in changes {
+            if let (Change::Readmit { id, .. }, 2..) = (change, changes.len()) {
+                return Err(ChangeRefusal::ReadmitAlone(id));
+            }
             // Nobody goes and comes again in one change: as what, would depend
             // on which side of a joint membership one asks.
             if let Change::AddVoter(id) | Change::AddLearner(id) | Change::AddWitness(id) = change
@@ -172,11 +179,11 @@ impl Membership {
         left
     }
 
-    /// Drops what is known of those who are no members any more.
+    /// Drops what is known of those who are no members any more; but for whose
+    /// disk was replaced, in case they come back with it.
     fn forget_strangers(&mut self) {
-        let Self { voters, learners, witnesses, readmitted, .. } = self;
+        let Self { voters, learners, witnesses, .. } = self;
         witnesses.retain(|id| voters.contains(id) || learners.contains(id));
-        readmitted.retain(|id, _| voters.contains(id) || learners.contains(id));
     }
 }
 
@@ -201,6 +208,7 @@ impl fmt::Display for ChangeRefusal {
             Self::NotCaughtUp(id) => write!(f, "learner {id} has not caught up; try again later"),
             Self::NoVoters => write!(f, "nobody would be left to vote"),
             Self::TooManyWitnesses => write!(f, "a majority could consist of witnesses"),
+            Self::ReadmitAlone(id) => write!(f, "bring member {id} back first, and nothing else"),
             Self::NoChange => write!(f, "nothing would change"),
             Self::QuorumUnreachable => {
                 write!(f, "too few of the voters that would be are known to be up")

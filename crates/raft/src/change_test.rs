@@ -76,6 +76,8 @@ fn one_that_lost_its_disk_is_a_learner_until_promoted() {
     let again = changed(&without, &[Change::Promote(NodeId(3))]);
     assert_eq!(again.voters, ids([1, 2, 3]));
     assert_eq!(again.readmitted.get(&NodeId(3)), Some(&77), "the entry says which disk votes");
+    let others = [Change::Readmit { id: NodeId(2), incarnation: 9 }, Change::Remove(NodeId(1))];
+    assert_eq!(again.changed(&others), Err(ChangeRefusal::ReadmitAlone(NodeId(2))));
     let second = changed(&again, &[Change::Readmit { id: NodeId(3), incarnation: 78 }]);
     assert_eq!(second.readmitted.get(&NodeId(3)), Some(&78));
 }

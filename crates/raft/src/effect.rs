@@ -80,8 +80,19 @@ pub enum Effect {
         to: NodeId,
         /// The leader's term.
         term: Term,
+        /// Where an earlier attempt broke off: which snapshot, and how many of its
+        /// bytes the follower has. Go on from there if that one is still to be
+        /// had, even if there is a newer one.
+        resume: Option<(Position, u64)>,
         /// Whether the follower is a witness: `InstallSnapshot` is all it needs.
         witness: bool,
+    },
+    /// Stop sending a snapshot, and say nothing more of it.
+    StopSnapshot {
+        /// The follower.
+        to: NodeId,
+        /// The term of the order.
+        term: Term,
     },
     /// The proposal is taken: its entries stand at `first`, `first + 1`, …,
     /// all in `first.term`. A `Persist` with the same run follows in this step.

@@ -80,6 +80,17 @@ pub enum Input {
         /// The term of the permission; one of an older term is ignored.
         term: Term,
     },
+    /// A follower has got, durably, so much of a snapshot that is being sent.
+    SnapshotProgress {
+        /// The follower.
+        to: NodeId,
+        /// The term of the order; one of an older term is ignored.
+        term: Term,
+        /// Which snapshot: the last entry that it covers.
+        snapshot: Position,
+        /// How many of its bytes the follower has.
+        received: u64,
+    },
     /// A `SendSnapshot` ended. (That it was *installed* is what `AppendStored` says.)
     SnapshotSent {
         /// The follower.

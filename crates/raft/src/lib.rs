@@ -44,5 +44,6 @@ pub use raft::Raft;
 pub use restart::{RestartError, Restored};
 pub use trail::{MembershipEntry, Run, Trail};
 pub use types::{
-    Config, GroupId, HardState, Index, Moment, NodeId, Position, ReadId, Round, Term, Ticket, Time,
+    Config, GroupId, HardState, Index, Moment, NodeId, Position, Promotion, ReadId, Round, Term,
+    Ticket, Time,
 };

@@ -183,6 +183,11 @@ pub enum Note {
         /// In which term.
         term: Term,
     },
+    /// A follower got nothing more of its snapshot for too long.
+    SnapshotStalled {
+        /// Who.
+        follower: NodeId,
+    },
     /// What was heard so far counts for no lease any more.
     LeaseDropped,
     /// It would seek election, but may have promised a leader not to, for now.
@@ -227,6 +232,8 @@ pub enum VoteRefusal {
         /// Where the candidate's ends.
         theirs: Position,
     },
+    /// This member lost its disk, and with it what it promised.
+    DiskReplaced,
     /// A leader may be relying on this member for its lease.
     LeasePromised {
         /// Which; `None` right after a restart, when nobody knows.
@@ -250,6 +257,7 @@ impl Note {
             Self::VoteRefused { reason, .. } => match reason {
                 VoteRefusal::StaleTerm { .. } => "RV.1",
                 VoteRefusal::VoteTaken { .. } | VoteRefusal::LogBehind { .. } => "RV.2",
+                VoteRefusal::DiskReplaced => return None,
                 VoteRefusal::LeaderHeard { .. } => "thesis §4.2.3",
                 VoteRefusal::LeasePromised { .. } => "thesis §6.4.1",
             },
@@ -343,6 +351,9 @@ impl fmt::Display for Note {
                 write!(f, "my disk does not answer -> member {heir} is to take over")
             }
             Self::Resigned { term } => write!(f, "seek and hold no leadership in term {term}"),
+            Self::SnapshotStalled { follower } => {
+                write!(f, "member {follower} gets no further with its snapshot -> begin again")
+            }
             Self::LeaseDropped => write!(f, "I was paused -> hold no lease until heard again"),
             Self::ElectionPostponed => {
                 write!(f, "a leader may hold a lease by my promise -> wait with the election")
@@ -366,6 +377,7 @@ impl fmt::Display for VoteRefusal {
             Self::LogBehind { mine, theirs } => {
                 write!(f, "my log reaches {mine}, theirs only {theirs}")
             }
+            Self::DiskReplaced => write!(f, "I do not know what the disk that I lost promised"),
             Self::LeasePromised { to: Some(leader) } => {
                 write!(f, "member {leader} may hold a lease by my promise")
             }

@@ -30,6 +30,8 @@ pub struct Raft {
     pub(crate) last_applied: Index,
     pub(crate) role: RoleState,
     pub(crate) outbox: Outbox,
+    /// The incarnation of the disk, if it replaces one that was lost.
+    pub(crate) replacement: Option<u64>,
     /// Whether the host says that the disk does not answer.
     pub(crate) disk_stalled: bool,
     /// With leases: whom this member helps, and nobody else, for a while.
@@ -90,6 +92,9 @@ impl Raft {
             Input::Sent { to, term, last, bytes } => self.sent(to, term, last, bytes),
             Input::Unreadable { to, term } => self.unreadable(to, term),
             Input::SnapshotSent { to, term, outcome } => self.snapshot_sent(to, term, outcome),
+            Input::SnapshotProgress { to, term, snapshot, received } => {
+                self.snapshot_progress(context.now(), to, term, snapshot, received);
+            }
             Input::Compacted { through } => self.compacted(through),
             Input::Disconnected { peer } => self.disconnected(context, peer),
             Input::Campaign => self.campaign(context),

@@ -4,6 +4,7 @@
 //! their times lies from now, behave alike. Moving every time to an offset from
 //! one fixed present makes them equal, and so lets a search recognise them.
 
+use crate::progress::{Delivery, Flow};
 use crate::raft::Raft;
 use crate::roles::RoleState;
 use crate::types::Time;
@@ -37,6 +38,9 @@ impl Raft {
             RoleState::Leader(leader) => {
                 for known in leader.followers.values_mut() {
                     shift(&mut known.heard_at);
+                    if let Flow::Snapshot(Delivery::UnderWay { moved_at }) = &mut known.flow {
+                        shift(moved_at);
+                    }
                 }
                 for (_, sent_at) in &mut leader.heartbeats {
                     shift(sent_at);

@@ -16,6 +16,9 @@ pub struct Restored {
     pub hard_state: HardState,
     /// The log, behind its newest snapshot, with the memberships in it.
     pub trail: Trail,
+    /// The incarnation of this disk, if it replaces one that this member lost:
+    /// the member does not vote before a membership names it with this disk.
+    pub replacement: Option<u64>,
 }
 
 impl Restored {
@@ -84,7 +87,7 @@ impl Raft {
     /// with [`Input::Wake`](crate::Input::Wake) at once: entries already known
     /// to be committed are handed out by the first step, whatever its input.
     pub fn new(config: Config, restored: Restored, moment: Moment) -> Result<Self, RestartError> {
-        let Restored { mut hard_state, trail } = restored;
+        let Restored { mut hard_state, trail, replacement } = restored;
         let (base, last) = (trail.base(), trail.last());
         if last.term > hard_state.current_term {
             return Err(RestartError::TermLost {
@@ -116,6 +119,7 @@ impl Raft {
             role: RoleState::Follower(Follower::of_nobody(election_deadline)),
             trail,
             hard_state,
+            replacement,
             disk_stalled: false,
             // Whoever never heard of a term never heard a leader, and the only
             // voter has promised nobody anything.

@@ -163,14 +163,34 @@ pub struct Config {
     /// (thesis §6.4.1). All members must be told the same. `None`: no leases,
     /// and nothing rests on clocks.
     pub lease_drift_ppm: Option<u32>,
-    /// A leader makes voters of learners by itself once they have caught up.
-    pub promote_learners: bool,
+    /// Whom a leader makes a voter by itself.
+    pub promotion: Promotion,
+    /// A leader takes the sending of a snapshot for broken off if the follower
+    /// got nothing more of it for so long.
+    pub snapshot_stall_us: u64,
+    /// How far behind the end of the log a follower that answers may be and
+    /// still have the log kept for it ([`Raft::log_needed_from`]).
+    ///
+    /// [`Raft::log_needed_from`]: crate::Raft::log_needed_from
+    pub catch_up_entries_max: u64,
     /// Unacknowledged bytes a follower may have in flight.
     pub inflight_bytes_max: u64,
     /// Unacknowledged messages with entries a follower may have in flight.
     pub inflight_messages_max: usize,
     /// Bytes in one message with entries.
     pub message_bytes_max: u64,
+}
+
+/// Which learners become voters without being asked for, once they have caught up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Promotion {
+    /// None: whoever runs the group decides.
+    #[default]
+    ByHand,
+    /// Those that were voters before they lost their disk.
+    Readmitted,
+    /// All.
+    All,
 }
 
 impl Config {
@@ -186,7 +206,9 @@ impl Config {
             pre_vote: true,
             check_quorum: true,
             lease_drift_ppm: None,
-            promote_learners: false,
+            promotion: Promotion::ByHand,
+            snapshot_stall_us: 5_000_000,
+            catch_up_entries_max: 100_000,
             inflight_bytes_max: 16 << 20,
             inflight_messages_max: 256,
             message_bytes_max: 1 << 20,

@@ -29,7 +29,7 @@ fn follower(term: u64, log: &[Run]) -> Member {
         trail.append(run);
     }
     let hard_state = HardState { current_term: Term(term), ..HardState::default() };
-    let restored = Restored { hard_state, trail };
+    let restored = Restored { hard_state, trail, replacement: None };
     let config = Config { pre_vote: false, check_quorum: false, ..Config::new(ME) };
     let now = Time(0);
     let raft = Raft::new(config, restored, Moment { now, random: 0 }).unwrap();

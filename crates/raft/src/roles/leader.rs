@@ -104,6 +104,7 @@ impl Raft {
             self.resign(context);
             return;
         }
+        self.stop_stalled_snapshots(context);
         if self.disk_stalled {
             self.seek_heir(context);
         }

@@ -9,7 +9,7 @@ use crate::progress::{Flow, Progress};
 use crate::raft::{Context, Raft};
 use crate::roles::{Leader, RoleState};
 use crate::trail::MembershipEntry;
-use crate::types::{Config, NodeId, Position, Round, Time};
+use crate::types::{Config, NodeId, Position, Promotion, Round, Time};
 
 impl Raft {
     /// The operator wants other members.
@@ -122,11 +122,14 @@ impl Raft {
     pub(crate) fn promote_learners(&mut self, context: &mut Context<'_>) {
         let RoleState::Leader(leader) = &self.role else { return };
         let learners = &self.trail.membership().learners;
-        if !self.config.promote_learners || learners.is_empty() {
+        if self.config.promotion == Promotion::ByHand || learners.is_empty() {
             return;
         }
         let now = context.now();
-        let ready = learners.iter().copied().find(|&id| leader.has_caught_up(id, self, now));
+        let all = self.config.promotion == Promotion::All;
+        let readmitted = &self.trail.membership().readmitted;
+        let mut wanted = learners.iter().copied().filter(|id| all || readmitted.contains_key(id));
+        let ready = wanted.find(|&id| leader.has_caught_up(id, self, now));
         if let Some(id) = ready
             && let Ok(membership) = self.judge_change(now, &[Change::Promote(id)], false)
         {
@@ -143,7 +146,19 @@ impl Raft {
         let open = at > self.hard_state.commit_index;
         let may_lead =
             in_force.may_lead(me) || open && self.trail.membership_at(at.previous()).may_lead(me);
-        may_lead && !self.disk_stalled
+        may_lead && !self.disk_stalled && self.may_vote()
+    }
+
+    /// Whether this member remembers all that it promised. One whose disk
+    /// replaces a lost one does not: it may have voted, or stored entries that a
+    /// leader counted. So it says nothing until the group, by an entry that names
+    /// this very disk, has made it a learner, which commits without it, and then
+    /// a voter again.
+    pub(crate) fn may_vote(&self) -> bool {
+        let (in_force, me) = (self.trail.membership(), &self.config.id);
+        self.replacement.is_none_or(|incarnation| {
+            in_force.voters.contains(me) && in_force.readmitted.get(me) == Some(&incarnation)
+        })
     }
 }
 

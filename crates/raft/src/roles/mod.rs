@@ -4,6 +4,7 @@
 //! "Rules for Servers" (Figure 2) stand in the file of the role they are for.
 
 mod candidate;
+mod catch_up;
 mod follower;
 mod leader;
 mod membership;

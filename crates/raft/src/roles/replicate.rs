@@ -6,7 +6,6 @@
 //! acknowledges again: no other timer is needed to mend a loss.
 
 use crate::effect::Effect;
-use crate::input::SnapshotOutcome;
 use crate::message::Message;
 use crate::note::Note;
 use crate::progress::{Delivery, Flow, Permission};
@@ -28,9 +27,9 @@ impl Raft {
             if let Flow::Snapshot(delivery) = &mut known.flow
                 && matches!(delivery, Delivery::AwaitAnswerAfter(after) if known.round_heard > *after)
             {
-                *delivery = Delivery::UnderWay;
-                let witness = trail.membership().is_witness(to);
-                context.effect(Effect::SendSnapshot { to, term, witness });
+                *delivery = Delivery::UnderWay { moved_at: context.now() };
+                let (resume, witness) = (known.partial, trail.membership().is_witness(to));
+                context.effect(Effect::SendSnapshot { to, term, resume, witness });
             }
             // With a snapshot on its way, the log's start is all that is shared.
             let prev_log = match known.flow {
@@ -178,42 +177,6 @@ impl Raft {
         known.permission = Permission::None;
         if standing {
             known.pause();
-        }
-    }
-
-    /// A snapshot was delivered, or was not.
-    pub(crate) fn snapshot_sent(&mut self, to: NodeId, term: Term, outcome: SnapshotOutcome) {
-        let RoleState::Leader(leader) = &mut self.role else { return };
-        let round = leader.round;
-        let Some(known) = leader.followers.get_mut(&to) else { return };
-        let ordered = known.flow == Flow::Snapshot(Delivery::UnderWay);
-        if term != self.hard_state.current_term || !ordered {
-            return;
-        }
-        match outcome {
-            SnapshotOutcome::Delivered => {
-                // Its acknowledgement is on the way; a heartbeat finds out if
-                // that is lost.
-                known.probe_from(self.trail.base().index.max(known.match_index).next());
-                known.pause();
-            }
-            SnapshotOutcome::Failed => known.need_snapshot(round),
-        }
-    }
-
-    /// The log up to `through` is covered by a snapshot and may go.
-    pub(crate) fn compacted(&mut self, through: Position) {
-        if through.index <= self.trail.base().index {
-            return;
-        }
-        assert!(through.index <= self.last_applied, "a snapshot of what was never applied");
-        self.trail.compact(through);
-        let RoleState::Leader(leader) = &mut self.role else { return };
-        for known in leader.followers.values_mut() {
-            let sending = matches!(known.flow, Flow::Snapshot(_));
-            if !sending && known.next_index.previous() < through.index {
-                known.need_snapshot(leader.round);
-            }
         }
     }
 }

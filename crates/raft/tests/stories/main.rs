@@ -98,6 +98,9 @@ stories! {
     transfer_lost
     election_rank
     disk_stall
+    lost_disk
+    lost_disk_does_not_vote
+    snapshot_in_pieces
     lease
     lease_dropped
     lease_after_restart

@@ -4,7 +4,7 @@
 //! | words | what happens |
 //! |---|---|
 //! | `members 3` | three members, S1 to S3, with empty disks |
-//! | `members 3 no-pre-vote no-check-quorum small` | the same, otherwise configured; `small`: an entry a message; `lease`: with leases, clocks within 10 %; `ranked`: S3 goes first, then S2 |
+//! | `members 3 no-pre-vote no-check-quorum small` | the same, otherwise configured; `small`: an entry a message; `chunks`: snapshots go by pieces; `readmit`: who lost its disk and caught up becomes a voter; `lease`: with leases, clocks within 10 %; `ranked`: S3 goes first, then S2 |
 //! | `log S1 term 6: 1 1 4` | S1 starts over with this term and these entries |
 //! | `campaign S1` | S1 seeks election |
 //! | `timeout S1` | time goes on to S1's deadline, and S1 wakes |
@@ -12,7 +12,7 @@
 //! | `sleep 500` | milliseconds pass |
 //! | `propose S1 2` | a client brings two entries |
 //! | `join S4` | S4 starts with an empty disk, and knows of nobody |
-//! | `change S1 +S4 -S2` | S1 is asked to add S4 and to remove S2; also `learner:S4`, `witness:S4`, `promote:S4`, `demote:S4`, and `forced` |
+//! | `change S1 +S4 -S2` | S1 is asked to add S4 and to remove S2; also `learner:S4`, `witness:S4`, `promote:S4`, `demote:S4`, `readmit:S4:77` (with disk 77), and `forced` |
 //! | `transfer S1 S2 500` | S1 is asked to hand over to S2 within milliseconds |
 //! | `stall S1`, `recover S1` | S1 learns that its disk does not answer, or does again |
 //! | `pause S1` | S1 learns that it stood still |
@@ -28,6 +28,8 @@
 //! | `run` | everything is delivered and synced until nothing happens |
 //! | `break S1 S2` | S1 learns that its link to S2 broke |
 //! | `crash S1`, `restart S1` | what is not durable is lost |
+//! | `wipe S1 77` | S1 loses its disk and starts with another, of this incarnation |
+//! | `chunk S1 S2 5 900`, `fail S1 S2` | S2 has so many bytes of S1's snapshot up to 5; sending it broke off |
 //! | `compact S1 5` | a snapshot of S1 covers entries up to 5 |
 //! | `show` | terms, roles, logs |
 //! | `quietly …` | the same, without telling |
@@ -35,7 +37,8 @@
 use crate::narrate;
 use driftless_raft::{
     Change, Config, Effect, Effects, HardState, Index, Input, Membership, Message, Moment, NodeId,
-    Persist, Raft, ReadId, Restored, Role, Run, SnapshotOutcome, Source, Term, Ticket, Time, Trail,
+    Persist, Promotion, Raft, ReadId, Restored, Role, Run, SnapshotOutcome, Source, Term, Ticket,
+    Time, Trail,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -135,6 +138,18 @@ impl World {
             ["run"] => self.run(),
             ["live", millis] => self.live(1_000 * millis.parse::<u64>().unwrap()),
             ["break", who, peer] => self.step(id(who), Input::Disconnected { peer: id(peer) }),
+            ["wipe", who, incarnation] => self.wipe(id(who), incarnation.parse().unwrap()),
+            ["chunk", who, to, index, received] => {
+                let term = self.raft(id(who)).term();
+                let (to, received) = (id(to), received.parse().unwrap());
+                let index = Index(index.parse().unwrap());
+                let snapshot = self.raft(id(who)).trail().position_at(index).unwrap();
+                self.step(id(who), Input::SnapshotProgress { to, term, snapshot, received });
+            }
+            ["fail", who, to] => {
+                let (term, outcome) = (self.raft(id(who)).term(), SnapshotOutcome::Failed);
+                self.step(id(who), Input::SnapshotSent { to: id(to), term, outcome });
+            }
             ["crash", who] => self.crash(id(who)),
             ["restart", who] => self.restart(id(who)),
             ["compact", who, index] => {
@@ -180,10 +195,13 @@ impl World {
     }
 
     fn start(&mut self, id: NodeId) {
-        let flag = |name: &str| self.flags.iter().any(|flag| flag == name);
+        let flag = |name: &str| self.flag(name);
         let mut config = Config::new(id);
         config.pre_vote = !flag("no-pre-vote");
         config.check_quorum = !flag("no-check-quorum");
+        if flag("readmit") {
+            config.promotion = Promotion::Readmitted;
+        }
         if flag("lease") {
             config.lease_drift_ppm = Some(100_000);
         }
@@ -196,6 +214,20 @@ impl World {
         let moment = Moment { now: self.now, random: random(id) };
         let member = self.member(id);
         member.raft = Some(Raft::new(config, member.disk.clone(), moment).unwrap());
+    }
+
+    fn flag(&self, name: &str) -> bool {
+        self.flags.iter().any(|flag| flag == name)
+    }
+
+    /// The disk is lost, and with it the links, which know each other's disks.
+    fn wipe(&mut self, id: NodeId, incarnation: u64) {
+        self.links.retain(|(from, to), _| *from != id && *to != id);
+        let member = self.member(id);
+        member.writes.clear();
+        member.disk = Restored { replacement: Some(incarnation), ..Restored::default() };
+        self.start(id);
+        self.say(id, &format!("lost its disk, and has a new one, {incarnation}"));
     }
 
     fn restart(&mut self, id: NodeId) {
@@ -362,6 +394,16 @@ impl World {
                 let bytes = (last.0 - prev.index.0) << 10;
                 self.step(id, Input::Sent { to, term, last, bytes });
             }
+            Effect::StopSnapshot { to, .. } => {
+                self.say(id, &format!("stops the snapshot for S{to}"));
+            }
+            Effect::SendSnapshot { to, resume, .. } if self.flag("chunks") => {
+                let from = match resume {
+                    Some((snapshot, bytes)) => format!("byte {bytes} of that up to {snapshot}"),
+                    None => "the beginning".to_owned(),
+                };
+                self.say(id, &format!("sends S{to} a snapshot, from {from}"));
+            }
             Effect::SendSnapshot { to, term, .. } => {
                 let last = self.raft(id).trail().base();
                 let membership = self.raft(id).trail().membership_at(last.index).clone();
@@ -452,6 +494,10 @@ fn change(wish: &str) -> Change {
         Some(("learner", who)) => Change::AddLearner(id(who)),
         Some(("witness", who)) => Change::AddWitness(id(who)),
         Some(("promote", who)) => Change::Promote(id(who)),
+        Some(("readmit", who)) => {
+            let (who, incarnation) = who.split_once(':').unwrap();
+            Change::Readmit { id: id(who), incarnation: incarnation.parse().unwrap() }
+        }
         Some(("demote", who)) => Change::Demote(id(who)),
         None if wish.starts_with('+') => Change::AddVoter(id(&wish[1..])),
         None if wish.starts_with('-') => Change::Remove(id(&wish[1..])),
