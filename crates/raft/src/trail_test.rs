@@ -151,3 +151,14 @@ fn refuses_to_compact_what_it_does_not_hold() {
     trail.append(Run::new(1, 1, 3));
     trail.compact(Position::new(2, 2));
 }
+
+/// For the search of all states and its wrong variants.
+impl Trail {
+    /// Puts `membership` in the place of the one in force, which it returns.
+    pub(crate) fn replace_in_force(&mut self, membership: Membership) -> Membership {
+        match self.memberships.last_mut() {
+            Some(entry) => core::mem::replace(&mut entry.membership, membership),
+            None => core::mem::replace(&mut self.base_membership, membership),
+        }
+    }
+}
