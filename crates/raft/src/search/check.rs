@@ -93,14 +93,14 @@ impl Ghost {
     fn membership_of(&self, trail: &Trail) -> Option<&Membership> {
         let own = positions(trail).filter_map(|position| self.memberships.get(&position)).last();
         let covered = self.committed.iter().take(trail.base().index.0 as usize);
-        let below = covered.filter_map(|(position, _)| self.memberships.get(position)).last();
-        own.or(below).or_else(|| self.memberships.get(&Position::ZERO))
+        let mut below = covered.rev().filter_map(|(position, _)| self.memberships.get(position));
+        own.or_else(|| below.next()).or_else(|| self.memberships.get(&Position::ZERO))
     }
 
     /// The newest membership that is committed.
     fn committed_membership(&self) -> Option<&Membership> {
-        let committed = self.committed.iter().rev();
-        let newest = committed.filter_map(|(at, _)| self.memberships.get(at)).next();
+        let mut committed = self.committed.iter().rev();
+        let newest = committed.find_map(|(at, _)| self.memberships.get(at));
         newest.or_else(|| self.memberships.get(&Position::ZERO))
     }
 

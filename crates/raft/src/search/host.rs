@@ -24,17 +24,20 @@ impl World {
         let Restored { hard_state, trail, .. } = &mut member.disk;
         check::disk(*hard_state, persist.hard_state)?;
         *hard_state = persist.hard_state;
-        if let Some(from) = persist.truncate_from {
+        if persist.truncate_from.is_some() {
             *met.entry("a truncation becomes durable").or_default() += 1;
-            trail.truncate_from(from);
         }
-        if let Source::Snapshot { last, membership } = persist.source {
-            *met.entry("a snapshot is installed").or_default() += 1;
-            if trail.contains(last) {
-                trail.compact(last);
-            } else {
-                trail.reset(last, membership);
+        match (persist.source, persist.truncate_from) {
+            (Source::Snapshot { last, membership }, cut) => {
+                *met.entry("a snapshot is installed").or_default() += 1;
+                if cut.is_none() && trail.contains(last) {
+                    trail.compact(last);
+                } else {
+                    trail.reset(last, membership);
+                }
             }
+            (_, Some(from)) => trail.truncate_from(from),
+            (_, None) => {}
         }
         for run in persist.runs {
             trail.append(run);
@@ -163,7 +166,7 @@ impl World {
             Effect::Apply { through } => {
                 let applied = member.raft.trail().position_at(through);
                 if applied.is_none_or(|applied| !check::holds(&member.disk.trail, applied)) {
-                    return Err(format!("{through} is applied but not durable"));
+                    return Err(format!("applied is durable: {through} is not"));
                 }
             }
             _ => {}
@@ -187,13 +190,12 @@ pub(crate) fn is_ignored(envelope: &Envelope, receiver: &Member) -> bool {
             let taken = durable.voted_for.is_some_and(|voted_for| voted_for != envelope.from);
             term < durable.current_term || term == durable.current_term && taken
         }
-        Message::PreVote { term, .. } => term <= durable.current_term,
-        Message::PreVoteReply { term, granted: true } => term <= durable.current_term,
         Message::Append { term, .. }
         | Message::InstallSnapshot { term, .. }
         | Message::TimeoutNow { term } => term < durable.current_term,
-        Message::VoteReply { term, vote_granted: false }
-        | Message::PreVoteReply { term, granted: false } => term <= durable.current_term,
+        Message::PreVote { term, .. }
+        | Message::PreVoteReply { term, .. }
+        | Message::VoteReply { term, vote_granted: false } => term <= durable.current_term,
         Message::VoteReply { term, .. } => {
             let seeks = receiver.raft.role() == Role::Candidate && now == term;
             term <= durable.current_term && !seeks

@@ -1,7 +1,7 @@
 //! Suite E, leadership: pre-vote, check-quorum and transfer together.
 
 use super::scene::{Bounds, Rules};
-use super::suite::{COMMITTED, HANDED_OVER, RIVALS, holds};
+use super::suite::{COMMITTED, HANDED_OVER, RIVALS, holds, holds_deep};
 use super::world::World;
 use alloc::vec;
 
@@ -40,7 +40,8 @@ fn a_transfer_past_those_who_hear_the_leader() {
 }
 
 #[test]
-fn a_transfer_and_an_election() {
+#[ignore = "deep: cargo xtask check --deep"]
+fn deep_a_transfer_and_an_election() {
     let bounds = Bounds { transfers: 1, term_max: 3, ..BOUNDS };
-    holds("transfer and election", &guarded(bounds), &[COMMITTED, HANDED_OVER, RIVALS]);
+    holds_deep("deep: transfer and election", &guarded(bounds), &[COMMITTED, HANDED_OVER, RIVALS]);
 }

@@ -68,7 +68,7 @@ fn three_are_two_others_through_a_joint_membership() {
 }
 
 /// The same after the first of the changes is done.
-fn after_first(world: World, bounds: Bounds, changes: &[&[Change]]) -> World {
+fn after_first(world: &World, bounds: Bounds, changes: &[&[Change]]) -> World {
     let rules = Rules { changes: steps(changes), ..(*world.rules).clone() };
     world.after(Action::Change(0, 0)).settled().ruled(rules).bounded(bounds)
 }
@@ -82,14 +82,14 @@ fn a_learner_comes() {
 #[test]
 fn a_learner_becomes_a_voter() {
     let begin = led(2, 1, bounds(1, 0, 1), &[&[Change::AddLearner(name(2))]]);
-    let world = after_first(begin, bounds(2, 1, 1), &[&[Change::Promote(name(2))]]);
+    let world = after_first(&begin, bounds(2, 1, 1), &[&[Change::Promote(name(2))]]);
     holds("promotion", &world, &[CHANGED, RIVALS]);
 }
 
 #[test]
 fn two_and_a_witness_elect_and_lose_one() {
     let begin = led(2, 1, bounds(1, 0, 1), &[&[Change::AddWitness(name(2))]]);
-    let world = after_first(begin, bounds(2, 1, 1), &[&[remove(2)]]);
+    let world = after_first(&begin, bounds(2, 1, 1), &[&[remove(2)]]);
     holds("witness", &world, &[CHANGED, RIVALS]);
 }
 

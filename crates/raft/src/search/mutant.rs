@@ -59,9 +59,7 @@ pub(crate) enum Mutant {
     LeaseOverTransfer,
     /// 22: a lease is kept over a pause.
     LeaseOverPause,
-    /// 22: a later term ends the promise that a lease rests on.
-    PromiseLostInTerm,
-    /// 22: a restart ends it.
+    /// 22: a restart ends the promise that a lease rests on.
     PromiseLostInRestart,
     /// 23: a snapshot is installed over what is newer.
     SnapshotOverNewer,

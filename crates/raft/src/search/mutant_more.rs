@@ -3,7 +3,7 @@
 use super::mutant::Mutant;
 use crate::progress::Progress;
 use crate::roles::RoleState;
-use crate::{Effect, Effects, Index, Input, Membership, Message, Moment, NodeId, Raft, Trail};
+use crate::{Effect, Effects, Index, Input, Membership, Message, Moment, NodeId, Raft, Run, Trail};
 use alloc::vec::Vec;
 
 /// Does the step and says so, if `mutant` is one of those here.
@@ -97,21 +97,14 @@ pub(crate) fn step(
             }
         }
         Mutant::LeaseOverPause if matches!(input, Input::Paused) => {}
-        Mutant::PromiseLostInTerm => {
-            let term = raft.term();
-            raft.step(moment, input.clone(), effects);
-            if raft.term() > term && raft.leader().is_none() {
-                raft.lease_promise = None;
-            }
-        }
         Mutant::SnapshotOverNewer => {
             if let Input::Receive { message: Message::InstallSnapshot { last, .. }, .. } = input
                 && last.index <= raft.hard_state.commit_index
-                && raft.trail.base() != *last
             {
                 let membership = raft.trail.membership_at(last.index).clone();
                 raft.hard_state.commit_index = last.index.previous();
-                raft.trail = Trail::new(crate::Position::ZERO, membership);
+                raft.trail = Trail::of(membership);
+                raft.trail.append(Run { term: last.term, first: Index(1), last: Index(1) });
             }
             raft.step(moment, input.clone(), effects);
         }

@@ -2,7 +2,7 @@
 
 use super::mutant::Mutant;
 use super::scene::{Bounds, Rules, Tick};
-use super::suite::{HANDED_OVER, LEASED, RIVALS, SERVED, catches, holds};
+use super::suite::{HANDED_OVER, LEASED, LOST, RIVALS, SERVED, catches, holds};
 use super::world::World;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -49,8 +49,12 @@ fn a_lease_and_an_election_under_drifting_clocks() {
 
 #[test]
 fn a_lease_and_a_restart() {
-    let bounds = Bounds { ticks: 2, crashes: 1, ..BOUNDS };
-    holds("lease and restart", &by_lease(bounds, None), &[SERVED, LEASED]);
+    let bounds = Bounds { crashes: 1, ticks: 1, reads: 0, ..BOUNDS };
+    // Two steps at once: the leader's lease is over just when the others are free.
+    let ticks = vec![(vec![2, 6, 6], None)];
+    let rules = Rules { ticks, ..(*by_lease(bounds, None).rules).clone() };
+    let world = by_lease(bounds, None).ruled(rules);
+    holds("lease and restart", &world, &[LEASED, LOST]);
 }
 
 #[test]
@@ -61,7 +65,7 @@ fn a_lease_and_a_transfer() {
 
 #[test]
 fn a_lease_and_a_pause() {
-    let bounds = Bounds { ticks: 2, ..BOUNDS };
+    let bounds = Bounds { ticks: 1, ..BOUNDS };
     let ticks = vec![(vec![0, 6, 6], Some(0))];
     let rules = Rules { ticks, ..(*by_lease(bounds, None).rules).clone() };
     let world = by_lease(bounds, None).ruled(rules);
@@ -69,6 +73,7 @@ fn a_lease_and_a_pause() {
 }
 
 const STALE: &str = "stale read";
+const TWO: &str = "one lease";
 
 #[test]
 fn mutant_19_read_without_a_round() {
@@ -84,13 +89,13 @@ fn mutant_20_read_before_the_terms_own_entry() {
 #[test]
 fn mutant_22_lease_without_drift_bound() {
     let bounds = Bounds { ticks: 2, ..BOUNDS };
-    catches(&by_lease(bounds, Some(Mutant::LeaseWithoutBound)), STALE, 1_000_000);
+    catches(&by_lease(bounds, Some(Mutant::LeaseWithoutBound)), TWO, 1_000_000);
 }
 
 #[test]
 fn mutant_22_lease_kept_over_a_transfer() {
     let bounds = Bounds { transfers: 1, campaigns: 0, ..BOUNDS };
-    catches(&by_lease(bounds, Some(Mutant::LeaseOverTransfer)), STALE, 1_000_000);
+    catches(&by_lease(bounds, Some(Mutant::LeaseOverTransfer)), TWO, 1_000_000);
 }
 
 #[test]
@@ -99,17 +104,11 @@ fn mutant_22_lease_kept_over_a_pause() {
     let mutant = Some(Mutant::LeaseOverPause);
     let ticks = vec![(vec![0, 6, 6], Some(0))];
     let rules = Rules { ticks, mutant, ..(*by_lease(bounds, None).rules).clone() };
-    catches(&by_lease(bounds, None).ruled(rules), STALE, 1_000_000);
-}
-
-#[test]
-fn mutant_22_promise_lost_in_a_later_term() {
-    let bounds = Bounds { term_max: 3, campaigns: 2, ..BOUNDS };
-    catches(&by_lease(bounds, Some(Mutant::PromiseLostInTerm)), STALE, 1_000_000);
+    catches(&by_lease(bounds, None).ruled(rules), TWO, 1_000_000);
 }
 
 #[test]
 fn mutant_22_promise_lost_in_a_restart() {
     let bounds = Bounds { crashes: 2, ..BOUNDS };
-    catches(&by_lease(bounds, Some(Mutant::PromiseLostInRestart)), STALE, 1_000_000);
+    catches(&by_lease(bounds, Some(Mutant::PromiseLostInRestart)), TWO, 1_000_000);
 }

@@ -2,8 +2,8 @@
 
 use super::mutant::Mutant;
 use super::scene::{Bounds, Rules};
-use super::suite::{CHANGED, REJOINED, catches, holds};
-use super::world::{NEW_DISK, World, name};
+use super::suite::{CHANGED, REJOINED, RIVALS, catches, holds, holds_deep};
+use super::world::{Action, NEW_DISK, World, name};
 use crate::Change;
 use alloc::vec;
 
@@ -29,12 +29,28 @@ fn losing(bounds: Bounds, mutant: Option<Mutant>) -> World {
 }
 
 #[test]
-fn one_loses_its_disk_and_comes_back() {
-    holds("lost disk", &losing(BOUNDS, None), &[CHANGED, REJOINED]);
+fn one_loses_its_disk_and_is_let_in() {
+    let world = losing(BOUNDS, None).after(Action::Wipe(2));
+    let bounds = Bounds { changes: 1, wipes: 0, ..BOUNDS };
+    holds("lost disk", &world.bounded(bounds), &[CHANGED]);
 }
 
 #[test]
+fn one_that_lost_its_disk_votes_again() {
+    let world = losing(BOUNDS, None).after(Action::Wipe(2)).after(Action::Change(0, 0)).settled();
+    let bounds = Bounds { changes: 1, wipes: 0, ..BOUNDS };
+    holds("voter again", &world.bounded(bounds), &[CHANGED, REJOINED, RIVALS]);
+}
+
+#[test]
+#[ignore = "deep: cargo xtask check --deep"]
+fn deep_a_disk_is_lost_at_any_time() {
+    holds_deep("deep: lost disk", &losing(BOUNDS, None), &[CHANGED, REJOINED, RIVALS]);
+}
+
+/// Neither the handshake nor the member itself minds that it remembers nothing.
+#[test]
 fn mutant_votes_without_memory() {
-    let bounds = Bounds { term_max: 3, campaigns: 2, changes: 1, ..BOUNDS };
-    catches(&losing(bounds, Some(Mutant::VotesWithoutMemory)), "", 1_000_000);
+    let bounds = Bounds { proposals: 1, changes: 0, ..BOUNDS };
+    catches(&losing(bounds, Some(Mutant::VotesWithoutMemory)), "leader completeness", 1_000_000);
 }

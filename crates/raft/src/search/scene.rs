@@ -44,6 +44,7 @@ pub(crate) type Tick = (Vec<u64>, Option<usize>);
 
 /// What does not change in a search.
 #[derive(Clone, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own, on or off")]
 pub(crate) struct Rules {
     /// As in [`Config`].
     pub(crate) pre_vote: bool,
@@ -67,6 +68,11 @@ pub(crate) struct Rules {
 pub(crate) const TIMEOUT: u64 = 4;
 
 impl Rules {
+    fn drift(&self) -> Option<u32> {
+        let without_bound = self.mutant == Some(Mutant::LeaseWithoutBound);
+        self.lease.then_some(if without_bound { 0 } else { 500_000 })
+    }
+
     fn has_clocks(&self) -> bool {
         self.lease || !self.ticks.is_empty()
     }
@@ -89,10 +95,7 @@ impl Rules {
             config.heartbeat_interval_us = 1;
             config.election_jitter_us = 0;
         }
-        if self.lease {
-            let without_bound = self.mutant == Some(Mutant::LeaseWithoutBound);
-            config.lease_drift_ppm = Some(if without_bound { 0 } else { 500_000 });
-        }
+        config.lease_drift_ppm = self.drift();
         let moment = Moment { now: self.now(), random: 0 };
         let mut raft = Raft::new(config, disk.clone(), moment).expect("a sound disk");
         if self.mutant == Some(Mutant::PromiseLostInRestart) {
@@ -143,6 +146,10 @@ impl World {
         let world = Self::new(disks, beginning, Rules { mutant: None, ..rules });
         let mut world = world.after(Action::Campaign(0)).settled().after(Action::Beat(0)).settled();
         world.left = bounds;
+        for id in 0..world.members.len() {
+            let drift = Rules { mutant, ..(*world.rules).clone() }.drift();
+            world.alter(id, |member| member.raft.config.lease_drift_ppm = drift);
+        }
         world.rules = Arc::new(Rules { mutant, ..(*world.rules).clone() });
         world
     }

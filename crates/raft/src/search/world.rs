@@ -13,6 +13,7 @@
 
 use super::check::{self, Ghost};
 use super::host::is_ignored;
+use super::mutant::Mutant;
 use super::scene::{Bounds, Rules};
 use super::std::hash::DefaultHasher;
 use crate::roles::RoleState;
@@ -205,6 +206,9 @@ impl World {
 
     /// Whether both ends take each other for members with the disks that they have.
     fn is_let_in(&self, envelope: &Envelope) -> bool {
+        if self.rules.mutant == Some(Mutant::VotesWithoutMemory) {
+            return true;
+        }
         let (from, to) = (number(envelope.from), number(envelope.to));
         let knows = |knower: usize, other: usize| {
             let membership = self.members[knower].value.raft.membership();
@@ -361,7 +365,7 @@ impl World {
         });
     }
 
-    fn alter(&mut self, id: usize, change: impl FnOnce(&mut Member)) {
+    pub(crate) fn alter(&mut self, id: usize, change: impl FnOnce(&mut Member)) {
         let mut member = (*self.members[id].value).clone();
         change(&mut member);
         self.members[id] = Shared::new(member);
