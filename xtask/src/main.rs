@@ -7,6 +7,7 @@ mod imports;
 mod mutate;
 mod paper;
 mod readme;
+mod search;
 mod source;
 mod tidy;
 mod workspace;
@@ -18,6 +19,8 @@ const USAGE: &str = "\
 The chores of this workspace.
 
   cargo xtask check                 imports, paper, readme and tidy, one after the other
+  cargo xtask check --deep          the search of all states of the algorithm, with wide bounds:
+                                    hours; the small one runs with its tests
   cargo xtask imports [--write]     who may know whom (the table in xtask/src/imports.rs);
                                     --write redraws the graph in ARCHITECTURE.md
   cargo xtask paper [--write]       every rule of Figures 2 and 13 has its code and its test;
@@ -60,6 +63,7 @@ fn run(words: &[&str]) -> Result<Option<Findings>, Failure> {
             findings.extend(tidy::check(&workspace)?);
             findings
         }
+        ["check", "--deep"] => search::deep(&workspace)?,
         ["imports"] => imports::check(&workspace)?,
         ["imports", "--write"] => imports::write(&workspace)?,
         ["paper"] => paper::check(&workspace)?,

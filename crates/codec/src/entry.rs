@@ -1,7 +1,8 @@
 //! An entry of the log: its identity, and the payload that rides on it.
 
+use crate::membership::decode_membership;
 use bytes::Bytes;
-use driftless_raft::Position;
+use driftless_raft::{MembershipEntry, Position};
 
 /// What an entry is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -13,6 +14,8 @@ pub enum EntryKind {
     Command = 1,
     /// The node's own: opening or expiring a client session.
     Session = 2,
+    /// The members from here on (see [`membership`](crate::membership)).
+    Membership = 3,
 }
 
 impl EntryKind {
@@ -22,6 +25,7 @@ impl EntryKind {
             0 => Some(Self::Noop),
             1 => Some(Self::Command),
             2 => Some(Self::Session),
+            3 => Some(Self::Membership),
             _ => None,
         }
     }
@@ -36,4 +40,16 @@ pub struct Entry {
     pub kind: EntryKind,
     /// The bytes, empty for `Noop`.
     pub payload: Bytes,
+}
+
+impl Entry {
+    /// What a membership entry says; `None` for any other, and for one that does
+    /// not decode, which [`PeerFrame::decode`](crate::PeerFrame::decode) refuses.
+    pub fn membership(&self) -> Option<MembershipEntry> {
+        if self.kind != EntryKind::Membership {
+            return None;
+        }
+        let membership = decode_membership(&self.payload)?;
+        Some(MembershipEntry { index: self.position.index, membership })
+    }
 }

@@ -15,7 +15,7 @@
 
 use crate::entry::{Entry, EntryKind};
 use crate::message::{decode_message, encode_message};
-use crate::wire::{DecodeError, Reader, put_nodes, put_position};
+use crate::wire::{DecodeError, Reader, put_membership, put_position};
 use bytes::{BufMut, Bytes, BytesMut};
 use driftless_raft::{GroupId, Index, Membership, Message, NodeId, Position, Round, Run, Term};
 use std::fmt;
@@ -301,12 +301,16 @@ impl AppendHead {
 
 impl PeerFrame {
     /// The algorithm's message in this frame, with its entries beside it.
+    #[expect(clippy::result_large_err, reason = "it is the frame itself, which goes on as it is")]
     pub fn into_message(self) -> Result<(Message, Vec<Entry>), Self> {
         match self {
             Self::Raft(message) => Ok((message, Vec::new())),
             Self::Append { term, prev_log, leader_commit, round, entries } => {
                 let runs = runs_of(prev_log, entries.iter());
-                Ok((Message::Append { term, prev_log, runs, leader_commit, round }, entries))
+                let memberships = entries.iter().filter_map(Entry::membership).collect();
+                let message =
+                    Message::Append { term, prev_log, runs, memberships, leader_commit, round };
+                Ok((message, entries))
             }
             other => Err(other),
         }
@@ -384,7 +388,7 @@ impl PeerFrame {
             Self::SnapshotChunk { term, last, membership, maker, offset, done, bytes } => {
                 out.put_u64_le(term.0);
                 put_position(out, *last);
-                put_nodes(out, membership.voters.iter().copied());
+                put_membership(out, membership);
                 out.put_u64_le(*maker);
                 out.put_u64_le(*offset);
                 out.put_u8(u8::from(*done));
@@ -477,7 +481,7 @@ impl PeerFrame {
             7 => Self::SnapshotChunk {
                 term: Term(reader.u64("the term")?),
                 last: reader.position("the snapshot's last entry")?,
-                membership: Membership::of(reader.nodes("the membership")?),
+                membership: reader.membership("the membership")?,
                 maker: reader.u64("the maker")?,
                 offset: reader.u64("the offset")?,
                 done: reader.bool("the end mark")?,
@@ -572,7 +576,14 @@ fn decode_append(reader: &mut Reader) -> Result<PeerFrame, DecodeError> {
             let kind = kind_of(kind)?;
             let length = u32::from_le_bytes([a, b, c, d]) as usize;
             let position = Position { term: run.term, index: Index(index) };
-            entries.push(Entry { position, kind, payload: reader.take(length, "a payload")? });
+            let entry = Entry { position, kind, payload: reader.take(length, "a payload")? };
+            if kind == EntryKind::Membership && entry.membership().is_none() {
+                return Err(DecodeError::Invalid {
+                    what: "the membership at this index",
+                    value: index,
+                });
+            }
+            entries.push(entry);
         }
     }
     Ok(PeerFrame::Append { term, prev_log, leader_commit, round, entries })

@@ -55,12 +55,14 @@ fn one_of_each() -> Vec<PeerFrame> {
     let messages = [
         Message::PreVote { term: Term(4), last_log: last },
         Message::PreVoteReply { term: Term(4), granted: true },
-        Message::RequestVote { term: Term(4), last_log: last },
+        Message::RequestVote { term: Term(4), last_log: last, transfer: true },
+        Message::TimeoutNow { term: Term(4) },
         Message::VoteReply { term: Term(4), vote_granted: false },
         Message::Append {
             term: Term(4),
             prev_log: last,
             runs: vec![],
+            memberships: vec![],
             leader_commit: Index(6),
             round: Round(2),
         },

@@ -5,6 +5,7 @@
 
 pub mod entry;
 pub mod frame;
+pub mod membership;
 mod message;
 pub mod record;
 pub mod wire;

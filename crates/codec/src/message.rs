@@ -1,8 +1,8 @@
 //! The algorithm's messages as bytes: the body of one kind of frame.
 
-use crate::wire::{DecodeError, Reader, put_nodes, put_position};
+use crate::wire::{DecodeError, Reader, put_membership, put_position};
 use bytes::{BufMut, BytesMut};
-use driftless_raft::{Index, Membership, Message, ReadId, Round, Term};
+use driftless_raft::{Index, Message, ReadId, Round, Term};
 
 pub(crate) fn encode_message(message: &Message, out: &mut BytesMut) {
     match message {
@@ -16,17 +16,18 @@ pub(crate) fn encode_message(message: &Message, out: &mut BytesMut) {
             out.put_u64_le(term.0);
             out.put_u8(u8::from(*granted));
         }
-        Message::RequestVote { term, last_log } => {
+        Message::RequestVote { term, last_log, transfer } => {
             out.put_u8(3);
             out.put_u64_le(term.0);
             put_position(out, *last_log);
+            out.put_u8(u8::from(*transfer));
         }
         Message::VoteReply { term, vote_granted } => {
             out.put_u8(4);
             out.put_u64_le(term.0);
             out.put_u8(u8::from(*vote_granted));
         }
-        Message::Append { term, prev_log, runs, leader_commit, round } => {
+        Message::Append { term, prev_log, runs, leader_commit, round, .. } => {
             out.put_u8(5);
             out.put_u64_le(term.0);
             put_position(out, *prev_log);
@@ -56,7 +57,11 @@ pub(crate) fn encode_message(message: &Message, out: &mut BytesMut) {
             out.put_u8(9);
             out.put_u64_le(term.0);
             put_position(out, *last);
-            put_nodes(out, membership.voters.iter().copied());
+            put_membership(out, membership);
+        }
+        Message::TimeoutNow { term } => {
+            out.put_u8(12);
+            out.put_u64_le(term.0);
         }
         Message::Read { id } => {
             out.put_u8(10);
@@ -91,7 +96,11 @@ pub(crate) fn decode_message(reader: &mut Reader) -> Result<Message, DecodeError
     Ok(match kind {
         1 => Message::PreVote { term, last_log: reader.position("the last entry")? },
         2 => Message::PreVoteReply { term, granted: reader.bool("the grant")? },
-        3 => Message::RequestVote { term, last_log: reader.position("the last entry")? },
+        3 => Message::RequestVote {
+            term,
+            last_log: reader.position("the last entry")?,
+            transfer: reader.bool("the leader's leave")?,
+        },
         4 => Message::VoteReply { term, vote_granted: reader.bool("the grant")? },
         5 => {
             let prev_log = reader.position("the previous entry")?;
@@ -99,6 +108,7 @@ pub(crate) fn decode_message(reader: &mut Reader) -> Result<Message, DecodeError
                 term,
                 prev_log,
                 runs: Vec::new(),
+                memberships: Vec::new(),
                 leader_commit: Index(reader.u64("the commit index")?),
                 round: Round(reader.u64("the round")?),
             }
@@ -114,8 +124,9 @@ pub(crate) fn decode_message(reader: &mut Reader) -> Result<Message, DecodeError
         9 => Message::InstallSnapshot {
             term,
             last: reader.position("the snapshot's last entry")?,
-            membership: Membership::of(reader.nodes("the membership")?),
+            membership: reader.membership("the membership")?,
         },
+        12 => Message::TimeoutNow { term },
         other => {
             return Err(DecodeError::Invalid {
                 what: "the message's kind",

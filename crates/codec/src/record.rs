@@ -10,6 +10,7 @@
 //! damaged record can still be verified.
 
 use crate::entry::{Entry, EntryKind};
+use crate::membership::{membership_words, read_membership};
 use driftless_raft::{GroupId, HardState, Index, Membership, NodeId, Position, Run, Term};
 
 #[cfg(test)]
@@ -26,7 +27,7 @@ pub const MARK_BYTES: usize = HEAD_FIXED;
 const MAGIC: u32 = u32::from_le_bytes(*b"DLr1");
 const HEAD_FIXED: usize = 112;
 const SEQUENCE_MAX: u64 = 1 << 62;
-const SNAPSHOT_FIXED: usize = 24;
+const SNAPSHOT_FIXED: usize = 16;
 const RUN_BYTES: usize = 16;
 const ENTRY_BYTES: usize = 12;
 
@@ -153,8 +154,9 @@ pub fn encode(out: &mut Vec<u8>, salt: Salt, stamp: &Stamp, content: &Content<'_
 
 fn lengths(content: &Content<'_>) -> (usize, usize) {
     let Content::State(state) = content else { return (HEAD_FIXED, 0) };
-    let snapshot =
-        state.snapshot.map_or(0, |(_, membership)| SNAPSHOT_FIXED + 8 * membership.voters.len());
+    let snapshot = state
+        .snapshot
+        .map_or(0, |(_, membership)| SNAPSHOT_FIXED + 8 * membership_words(membership).len());
     let body = state.entries.iter().map(|entry| entry.payload.len()).sum();
     let tables = RUN_BYTES * run_count(state.entries) + ENTRY_BYTES * state.entries.len();
     (HEAD_FIXED + snapshot + tables, body)
@@ -192,9 +194,8 @@ fn put_tables(out: &mut Vec<u8>, state: &State<'_>) {
     if let Some((last, membership)) = state.snapshot {
         out.extend_from_slice(&last.term.0.to_le_bytes());
         out.extend_from_slice(&last.index.0.to_le_bytes());
-        out.extend_from_slice(&(membership.voters.len() as u64).to_le_bytes());
-        for voter in &membership.voters {
-            out.extend_from_slice(&voter.0.to_le_bytes());
+        for word in membership_words(membership) {
+            out.extend_from_slice(&word.to_le_bytes());
         }
     }
     let same_term = |a: &Entry, b: &Entry| a.position.term == b.position.term;
@@ -237,6 +238,7 @@ pub struct Head<'a> {
 
 /// What the head of a record says.
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "made and taken apart in one place, per record")]
 pub enum HeadContent<'a> {
     /// See [`Content::Mark`].
     Mark {
@@ -349,13 +351,9 @@ impl<'a> StateHead<'a> {
         } else {
             let fixed = take(&mut rest, SNAPSHOT_FIXED)?;
             let last = Position::new(get_u64(fixed, 0), get_u64(fixed, 8));
-            let voter_bytes = usize::try_from(get_u64(fixed, 16))
-                .ok()
-                .and_then(|count| count.checked_mul(8))
-                .ok_or(TABLES)?;
-            let voters = take(&mut rest, voter_bytes)?;
-            let voters = voters.chunks_exact(8).map(|voter| NodeId(get_u64(voter, 0)));
-            Some((last, Membership::of(voters)))
+            let membership =
+                read_membership(|| take(&mut rest, 8).ok().map(|word| get_u64(word, 0)));
+            Some((last, membership.ok_or(TABLES)?))
         };
         let run_bytes = (get_u32(head, 96) as usize).checked_mul(RUN_BYTES).ok_or(TABLES)?;
         let runs = take(&mut rest, run_bytes)?;

@@ -1,7 +1,8 @@
 //! Little-endian reading that checks before it believes, and writing to match.
 
+use crate::membership::{membership_words, read_membership};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use driftless_raft::{Index, NodeId, Position, Term};
+use driftless_raft::{Index, Membership, Position, Term};
 use std::fmt;
 
 /// What was read is not what the format says.
@@ -119,18 +120,11 @@ impl Reader {
         self.take(len, what)
     }
 
-    /// A set of members: a count, then ids that rise.
-    pub fn nodes(&mut self, what: &'static str) -> Result<Vec<NodeId>, DecodeError> {
-        let count = self.count(8, what)?;
-        let mut nodes: Vec<NodeId> = Vec::with_capacity(count);
-        for _ in 0..count {
-            let node = NodeId(self.u64(what)?);
-            if nodes.last().is_some_and(|last| *last >= node) {
-                return Err(DecodeError::Invalid { what, value: node.0 });
-            }
-            nodes.push(node);
-        }
-        Ok(nodes)
+    /// A membership.
+    pub fn membership(&mut self, what: &'static str) -> Result<Membership, DecodeError> {
+        let value = self.rest.len() as u64;
+        let invalid = DecodeError::Invalid { what, value };
+        read_membership(|| self.u64(what).ok()).ok_or(invalid)
     }
 
     /// Everything that is left.
@@ -153,11 +147,10 @@ pub fn put_position(out: &mut BytesMut, position: Position) {
     out.put_u64_le(position.index.0);
 }
 
-/// Appends a set of members, as [`Reader::nodes`] reads it.
-pub fn put_nodes(out: &mut BytesMut, nodes: impl ExactSizeIterator<Item = NodeId>) {
-    out.put_u32_le(nodes.len() as u32);
-    for node in nodes {
-        out.put_u64_le(node.0);
+/// Appends a membership, as [`Reader::membership`] reads it.
+pub fn put_membership(out: &mut BytesMut, membership: &Membership) {
+    for word in membership_words(membership) {
+        out.put_u64_le(word);
     }
 }
 

@@ -4,7 +4,9 @@
 
 use crate::api::{Recovered, SnapshotMeta};
 use driftless_codec::Entry;
-use driftless_raft::{GroupId, HardState, Index, Membership, Position, Run, Trail};
+use driftless_raft::{
+    GroupId, HardState, Index, Membership, MembershipEntry, Position, Run, Trail,
+};
 use std::collections::VecDeque;
 
 /// Where a record stands.
@@ -28,6 +30,7 @@ pub(crate) struct Change<R> {
     pub(crate) truncate_from: Option<Index>,
     pub(crate) snapshot: Option<SnapshotMeta>,
     pub(crate) runs: R,
+    pub(crate) memberships: Vec<MembershipEntry>,
     pub(crate) hard_state: HardState,
     pub(crate) place: Place,
 }
@@ -49,6 +52,8 @@ pub(crate) struct Group {
     stretches: VecDeque<Stretch>,
     /// The terms of what `stretches` covers.
     runs: Vec<Run>,
+    /// Those of the entries that are memberships; some may be below the base.
+    memberships: Vec<MembershipEntry>,
     /// Standing entries whose payloads did not verify when the log was opened.
     damaged: Vec<Position>,
     /// How the group would stand behind the records of the call under way.
@@ -159,6 +164,7 @@ impl Group {
             if self.last() < meta.last.index {
                 self.stretches.clear();
                 self.runs.clear();
+                self.memberships.clear();
                 self.damaged.clear();
             }
             self.base = Some(Base { meta, segment: change.place.segment });
@@ -178,6 +184,7 @@ impl Group {
                 _ => self.runs.push(run),
             }
         }
+        self.memberships.extend(change.memberships);
         self.hard_state = change.hard_state;
         self.hard_state_segment = change.place.segment;
         true
@@ -195,6 +202,7 @@ impl Group {
         if let Some(last) = self.runs.last_mut() {
             last.last = last.last.min(from.previous());
         }
+        self.memberships.retain(|entry| entry.index < from);
         self.damaged.retain(|position| position.index < from);
     }
 
@@ -206,6 +214,8 @@ impl Group {
         let first = self.first();
         let gone = self.runs.partition_point(|run| run.last < first);
         self.runs.drain(..gone);
+        let base = self.base_index();
+        self.memberships.retain(|entry| entry.index > base);
     }
 
     pub(crate) fn note_damage(&mut self, position: Position) {
@@ -220,20 +230,23 @@ impl Group {
         if !self.stretches.is_empty() && (self.first() > begins || self.last() < base.last.index) {
             return None;
         }
-        let mut trail = Trail::new(base.last);
+        let mut trail = Trail::new(base.last, base.membership.clone());
         for run in self.runs.iter().filter(|run| run.last >= begins) {
             if run.term < trail.last().term {
                 return None;
             }
             trail.append(Run { first: run.first.max(begins), ..*run });
         }
+        for entry in self.memberships.iter().filter(|entry| entry.index >= begins) {
+            trail.append_membership(entry.clone());
+        }
         let damaged =
             self.damaged.iter().copied().filter(|damaged| damaged.index >= begins).collect();
         Some(Recovered {
             group,
             hard_state: self.hard_state,
+            membership: trail.membership().clone(),
             trail,
-            membership: base.membership.clone(),
             snapshot: (base.last != Position::ZERO).then(|| base.clone()),
             damaged,
         })

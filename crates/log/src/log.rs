@@ -323,6 +323,7 @@ impl<D: Disk> Log<D> {
                 truncate_from: record.truncate_from,
                 snapshot: record.snapshot.clone(),
                 runs: runs(&record.entries),
+                memberships: record.entries.iter().filter_map(Entry::membership).collect(),
                 hard_state: record.hard_state,
                 place: *place,
             });

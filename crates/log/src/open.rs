@@ -10,8 +10,10 @@ use crate::log::{Item, Log, beginning};
 use crate::options::{Options, PAGE};
 use crate::scan::{End, Found, scan, segment_ids};
 use crate::segment::{self, FILLING, Filling, segment_name};
+use driftless_codec::EntryKind;
+use driftless_codec::membership::decode_membership;
 use driftless_codec::record::{HeadContent, Salt, Stamp};
-use driftless_raft::{GroupId, Membership};
+use driftless_raft::{GroupId, Membership, MembershipEntry};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 
@@ -298,16 +300,25 @@ fn replay(group: &mut Group, found: &Found<'_>) -> Result<(), Damage> {
     };
     let snapshot =
         state.snapshot.clone().map(|(last, membership)| SnapshotMeta { last, membership });
+    let damage = |what| Damage { file: segment_name(found.segment), offset: found.offset, what };
+    let mut memberships = Vec::new();
+    for entry in state.entries().filter(|entry| entry.kind == EntryKind::Membership) {
+        let payload = &found.body[entry.offset..entry.offset + entry.length];
+        let membership = decode_membership(payload).filter(|_| entry.verifies(payload));
+        let what = "who the members are does not verify: bring this member back with another disk";
+        let membership = membership.ok_or_else(|| damage(what))?;
+        memberships.push(MembershipEntry { index: entry.position.index, membership });
+    }
     let follows = group.apply(Change {
         truncate_from: state.truncate_from,
         snapshot,
         runs: state.runs(),
+        memberships,
         hard_state: state.hard_state,
         place,
     });
     if !follows {
-        let what = "the record's entries do not follow those before";
-        return Err(Damage { file: segment_name(found.segment), offset: found.offset, what });
+        return Err(damage("the record's entries do not follow those before"));
     }
     if !found.body_verifies {
         for entry in state.entries() {

@@ -99,7 +99,7 @@ impl Applier {
             prepared.entries += 1;
             prepared.bytes += entry_cost(entry) as u64;
             match entry.kind {
-                EntryKind::Noop => {}
+                EntryKind::Noop | EntryKind::Membership => {}
                 EntryKind::Session => {
                     // What does not decode was never written by a node; it has no effect.
                     if let Ok(open) = OpenSession::decode(&entry.payload) {
@@ -242,10 +242,9 @@ impl Node {
         }
         if self.snapshots.due(&self.options, self.room.is_low()) {
             self.snapshots.begin_saving();
-            let meta = SnapshotMeta {
-                last: self.applier.applied,
-                membership: self.raft.membership().clone(),
-            };
+            let last = self.applier.applied;
+            let membership = self.raft.trail().membership_at(last.index).clone();
+            let meta = SnapshotMeta { last, membership };
             let sidecar = self.sessions.encode();
             let maker = self.incarnation;
             actions.push(Action::Snapshot(SnapshotJob::Save { meta, sidecar, maker }));

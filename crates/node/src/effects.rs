@@ -6,6 +6,7 @@ use crate::port::Frame;
 use crate::port::{Action, LogJob};
 use bytes::Bytes;
 use driftless_codec::frame::AppendHead;
+use driftless_codec::membership::encode_membership;
 use driftless_codec::{Entry, EntryKind, PeerFrame};
 use driftless_log::{Record, SnapshotMeta};
 use driftless_raft::{Effect, Index, Input, Moment, NodeId, Persist, Position, Run, Source};
@@ -57,24 +58,43 @@ impl Node {
             Effect::Send { to, message } => {
                 self.links.send(to, &PeerFrame::Raft(message), actions);
             }
-            Effect::SendEntries { to, term, prev, last_max, bytes_max, leader_commit, round } => {
+            Effect::SendEntries {
+                to,
+                term,
+                prev,
+                last_max,
+                bytes_max,
+                leader_commit,
+                round,
+                ..
+            } => {
                 let head = AppendHead { term, prev_log: prev, leader_commit, round };
                 let permission = Permission { to, head };
                 self.send_entries(moment, permission, last_max, bytes_max, actions);
             }
-            Effect::SendSnapshot { to, term } => {
+            Effect::SendSnapshot { to, term, .. } => {
                 self.begin_sending_snapshot(moment, to, term, actions);
             }
             Effect::Accept { count, .. } => {
                 assert_eq!(count, self.accepting.len() as u64, "accepted as proposed");
             }
             Effect::Refuse { .. } => self.refused = true,
+            Effect::StopSnapshot { to, .. } => {
+                self.snapshots.sending.remove(&to);
+            }
+            // Whoever asked reads it off the effect; links follow the membership
+            // when the server can change it.
+            Effect::AcceptChange { .. }
+            | Effect::RefuseChange { .. }
+            | Effect::MembershipChanged { .. }
+            | Effect::RefuseTransfer { .. }
+            | Effect::TransferEnded { .. } => {}
             Effect::Apply { through } => {
                 self.applier.target = self.applier.target.max(through);
                 self.pump(actions);
             }
             Effect::Restore { snapshot } => {
-                let membership = self.raft.membership().clone();
+                let membership = self.raft.trail().membership_at(snapshot.index).clone();
                 self.snapshots.to_load = Some(SnapshotMeta { last: snapshot, membership });
                 self.pump(actions);
             }
@@ -93,7 +113,7 @@ impl Node {
     }
 
     fn persist(&mut self, persist: Persist, actions: &mut Vec<Action>) {
-        let Persist { ticket, hard_state, truncate_from, runs, source } = persist;
+        let Persist { ticket, hard_state, truncate_from, runs, memberships, source } = persist;
         if let Some(from) = truncate_from {
             self.cache.truncate_from(from);
         }
@@ -101,6 +121,10 @@ impl Node {
         let mut entries: Vec<Entry> = match source {
             Source::HardState => Vec::new(),
             Source::Noop => vec![unplaced(EntryKind::Noop, Bytes::new())],
+            Source::Membership => memberships
+                .iter()
+                .map(|entry| unplaced(EntryKind::Membership, encode_membership(&entry.membership)))
+                .collect(),
             Source::Proposal => std::mem::take(&mut self.accepting),
             Source::Append { .. } => {
                 let mut arriving = std::mem::take(&mut self.arriving);

@@ -63,8 +63,9 @@ impl MemoryLog {
             }
             LogJob::Compact { snapshot, through } => {
                 self.entries.evict(through.index);
+                let done = LogDone::Compacted { snapshot: snapshot.last };
                 self.snapshot = Some(snapshot);
-                LogDone::Compacted
+                done
             }
             LogJob::Claim { .. } => LogDone::Room(ROOM),
             LogJob::RememberPeer { peer, incarnation } => {
@@ -88,19 +89,23 @@ impl MemoryLog {
     /// What a node begins with.
     pub fn recovered(&self) -> Recovered {
         let base = self.snapshot.as_ref().map(|snapshot| snapshot.last).unwrap_or_default();
-        let mut trail = Trail::new(base);
+        let newest = self.snapshot.as_ref();
+        let membership = newest.map_or(&self.membership, |newest| &newest.membership);
+        let mut trail = Trail::new(base, membership.clone());
         if let Some(entries) = self.entries.range(base.index.next(), self.last, u64::MAX) {
             for entry in entries.iter() {
                 let (term, index) = (entry.position.term, entry.position.index);
                 trail.append(Run { term, first: index, last: index });
+                if let Some(membership) = entry.membership() {
+                    trail.append_membership(membership);
+                }
             }
         }
-        let newest = self.snapshot.as_ref();
         Recovered {
             group: self.group,
             hard_state: self.hard_state,
+            membership: trail.membership().clone(),
             trail,
-            membership: newest.map_or(&self.membership, |newest| &newest.membership).clone(),
             snapshot: self.snapshot.clone(),
             damaged: Vec::new(),
         }

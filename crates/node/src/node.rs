@@ -118,7 +118,7 @@ impl Node {
             });
         }
         let Identity { node_id, incarnation, .. } = identity;
-        let Recovered { group, hard_state, trail, membership, snapshot, damaged } = recovered;
+        let Recovered { group, hard_state, trail, membership: _, snapshot, damaged } = recovered;
         if let Some(position) = damaged.first() {
             return Err(StartError::EntryDamaged(*position));
         }
@@ -140,9 +140,9 @@ impl Node {
         if let Some(newest) = &snapshots.newest {
             hard_state.commit_index = hard_state.commit_index.max(newest.last.index);
         }
-        let links =
-            Links::new(identity, group, membership.voters.iter().copied().collect(), known_peers);
-        let restored = Restored { hard_state, trail, membership };
+        let members = trail.membership().iter().collect();
+        let links = Links::new(identity, group, members, known_peers);
+        let restored = Restored { hard_state, trail, replacement: None };
         let raft =
             Raft::new(options.raft.clone(), restored, moment).map_err(StartError::Restart)?;
         Ok(Self {
@@ -228,7 +228,8 @@ impl Node {
             }
         }
         if let Some(id) = self.reads.next_batch(moment.now) {
-            self.step(moment, Input::Read { id }, actions);
+            let deadline = self.reads.asked_until();
+            self.step(moment, Input::Read { id, deadline }, actions);
             self.serve_reads(actions);
         }
         let idle = self.proposals.is_idle()

@@ -78,8 +78,8 @@ impl Node {
                 let piece = (maker, offset, bytes, done);
                 self.chunk_arrived(moment, (peer, term), meta, piece, actions);
             }
-            PeerFrame::SnapshotAck { term, received, done, .. } => {
-                self.chunk_acknowledged(moment, (peer, term), received, done, actions);
+            PeerFrame::SnapshotAck { term, last, received, done } => {
+                self.chunk_acknowledged(moment, (peer, term), (last, received), done, actions);
             }
             _ => {
                 let change = self.links.close(link, FrameFault::OutOfTurn, actions);
@@ -133,7 +133,7 @@ impl Node {
 /// What a peer may ask to have appended: commands, and sessions of its own.
 fn may_forward(peer: NodeId, kind: EntryKind, payload: &Bytes) -> bool {
     match kind {
-        EntryKind::Noop => false,
+        EntryKind::Noop | EntryKind::Membership => false,
         EntryKind::Command => payload.len() >= ENVELOPE_BYTES,
         EntryKind::Session => OpenSession::decode(payload).is_ok_and(|open| open.node == peer),
     }

@@ -56,6 +56,12 @@ impl Reads {
         Some(id)
     }
 
+    /// When the last caller of the batch that was asked about stops waiting.
+    pub(crate) fn asked_until(&self) -> Time {
+        let asked = self.asked.iter().flat_map(|(_, _, batch)| batch);
+        asked.map(|waiting| waiting.deadline).max().unwrap_or_default()
+    }
+
     /// The batch must see `index`.
     pub(crate) fn confirmed(&mut self, id: ReadId, index: Index) {
         if let Some((_, _, batch)) = self.asked.take_if(|(asked, _, _)| *asked == id) {

@@ -122,7 +122,9 @@ impl Node {
         entries: &mut Vec<Entry>,
         actions: &mut Vec<Action>,
     ) {
-        let Message::Append { prev_log, runs, leader_commit, .. } = message else { return };
+        let Message::Append { prev_log, runs, memberships, leader_commit, .. } = message else {
+            return;
+        };
         let Some(first_missing) = self.raft.trail().first_missing(runs) else { return };
         let here = (first_missing.0 - prev_log.index.0 - 1) as usize;
         let fitting = here + fitting(&entries[here..], self.room.free());
@@ -139,6 +141,7 @@ impl Node {
         entries.truncate(fitting);
         let last = Index(prev_log.index.0 + fitting as u64);
         runs.retain(|run| run.first <= last);
+        memberships.retain(|entry| entry.index <= last);
         if let Some(run) = runs.last_mut() {
             run.last = run.last.min(last);
         }

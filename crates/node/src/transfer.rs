@@ -50,12 +50,12 @@ impl Node {
         self.step(moment, Input::SnapshotSent { to, term, outcome }, actions);
     }
 
-    /// The follower `from` holds `received` bytes of the snapshot.
+    /// The follower `from` holds `received` bytes of the snapshot up to `last`.
     pub(crate) fn chunk_acknowledged(
         &mut self,
         moment: Moment,
         (from, term): (NodeId, Term),
-        received: u64,
+        (last, received): (Position, u64),
         done: bool,
         actions: &mut Vec<Action>,
     ) {
@@ -71,6 +71,8 @@ impl Node {
             self.step(moment, Input::SnapshotSent { to: from, term: ours, outcome }, actions);
         } else {
             self.read_chunk(from, received, actions);
+            let input = Input::SnapshotProgress { to: from, term: ours, snapshot: last, received };
+            self.step(moment, input, actions);
         }
     }
 

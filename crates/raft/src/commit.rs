@@ -15,9 +15,11 @@ impl Raft {
     pub(crate) fn advance_commit_index(&mut self, context: &mut Context<'_>) {
         let RoleState::Leader(leader) = &self.role else { return };
         if self.hard_state.commit_index == self.trail.last().index {
-            return; // Nothing is left to commit.
+            // Nothing is left to commit.
+            self.follow_up_membership(context);
+            return;
         }
-        let held = self.membership.quorum_index(|id| {
+        let held = self.trail.membership().quorum_index(|id| {
             // The leader's own copy counts only once it is durable, like any other.
             if id == self.config.id {
                 self.outbox.durable_index()
@@ -31,6 +33,7 @@ impl Raft {
         if held > self.hard_state.commit_index && ours {
             self.commit_through(context, held);
         }
+        self.follow_up_membership(context);
     }
 
     /// Entries up to `index` are committed: a quorum holds them, or a leader

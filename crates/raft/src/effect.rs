@@ -1,11 +1,13 @@
 //! What a member wants done about it.
 
+use crate::change::ChangeRefusal;
 use crate::membership::Membership;
 use crate::message::Message;
 use crate::note::Note;
-use crate::trail::Run;
+use crate::trail::{MembershipEntry, Run};
 use crate::types::{HardState, Index, NodeId, Position, ReadId, Round, Term, Ticket};
 use alloc::vec::Vec;
+use core::fmt;
 
 /// What one step asks of the host, in order.
 ///
@@ -67,6 +69,9 @@ pub enum Effect {
         leader_commit: Index,
         /// The broadcast that this belongs to.
         round: Round,
+        /// Whether the follower is a witness: it gets the entries without their
+        /// payloads, memberships aside.
+        witness: bool,
     },
     /// The follower needs entries that are gone: send it the newest snapshot,
     /// then say `SnapshotSent`.
@@ -74,6 +79,19 @@ pub enum Effect {
         /// The follower.
         to: NodeId,
         /// The leader's term.
+        term: Term,
+        /// Where an earlier attempt broke off: which snapshot, and how many of its
+        /// bytes the follower has. Go on from there if that one is still to be
+        /// had, even if there is a newer one.
+        resume: Option<(Position, u64)>,
+        /// Whether the follower is a witness: `InstallSnapshot` is all it needs.
+        witness: bool,
+    },
+    /// Stop sending a snapshot, and say nothing more of it.
+    StopSnapshot {
+        /// The follower.
+        to: NodeId,
+        /// The term of the order.
         term: Term,
     },
     /// The proposal is taken: its entries stand at `first`, `first + 1`, …,
@@ -88,6 +106,38 @@ pub enum Effect {
     Refuse {
         /// Why.
         reason: Refusal,
+    },
+    /// The change is taken: its entry stands at `at`, and `membership` is in force
+    /// from now on. A `Persist` with the entry follows in this step.
+    AcceptChange {
+        /// Where the entry stands.
+        at: Position,
+        /// What it says: joint, if more than one voter comes or goes.
+        membership: Membership,
+    },
+    /// The change is refused, and was not appended.
+    RefuseChange {
+        /// Why.
+        reason: ChangeRefusal,
+    },
+    /// Another membership is in force, appended, reverted or installed: links to
+    /// its members may be opened, and those to others closed.
+    MembershipChanged {
+        /// What is in force now.
+        membership: Membership,
+    },
+    /// Leadership is not handed over, and nothing was begun.
+    RefuseTransfer {
+        /// Why.
+        reason: TransferRefusal,
+    },
+    /// A transfer that was begun has ended; also one that nobody asked for, when
+    /// the disk stalled.
+    TransferEnded {
+        /// Who was to lead.
+        to: NodeId,
+        /// What came of it.
+        outcome: TransferOutcome,
     },
     /// Entries up to here are committed and durable here: apply them, in order.
     Apply {
@@ -136,6 +186,8 @@ pub struct Persist {
     pub truncate_from: Option<Index>,
     /// Entries added, whatever terms they bear.
     pub runs: Vec<Run>,
+    /// Which of them are memberships, and what they say.
+    pub memberships: Vec<MembershipEntry>,
     /// Where the entries' bytes come from.
     pub source: Source,
 }
@@ -149,6 +201,8 @@ pub enum Source {
     Proposal,
     /// The entry that a new leader appends to commit its term (§8): no payload.
     Noop,
+    /// The membership entry in `memberships`: its bytes are its encoding.
+    Membership,
     /// The append received in this step, from this leader.
     Append {
         /// Its sender.
@@ -186,6 +240,54 @@ pub enum Refusal {
         /// Whom to ask instead, if known.
         leader: Option<NodeId>,
     },
+    /// Leadership is on its way to another member: try there, or soon again.
+    Transferring {
+        /// To whom.
+        to: NodeId,
+    },
+}
+
+/// Why leadership is not handed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum TransferRefusal {
+    /// This member does not lead; `leader` might.
+    NotLeader {
+        /// Whom to ask instead, if known.
+        leader: Option<NodeId>,
+    },
+    /// It is on its way to another member already.
+    InProgress {
+        /// To whom.
+        to: NodeId,
+    },
+    /// That one is the leader itself, no voter, or a witness.
+    CannotLead(NodeId),
+    /// That one did not answer within an election timeout.
+    Unreachable(NodeId),
+}
+
+impl fmt::Display for TransferRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotLeader { leader: Some(leader) } => {
+                write!(f, "I do not lead; ask member {leader}")
+            }
+            Self::NotLeader { leader: None } => write!(f, "I do not lead, and know of no leader"),
+            Self::InProgress { to } => write!(f, "it is on its way to member {to} already"),
+            Self::CannotLead(id) => write!(f, "member {id} cannot take over"),
+            Self::Unreachable(id) => write!(f, "member {id} does not answer"),
+        }
+    }
+}
+
+/// How a transfer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TransferOutcome {
+    /// This member leads no more. Who does, `RoleChanged` says when it is known.
+    SteppedDown,
+    /// The deadline passed, and this member leads on.
+    TimedOut,
 }
 
 /// Why a read was not confirmed.
@@ -194,6 +296,8 @@ pub enum Refusal {
 pub enum ReadRefusal {
     /// No leader is known; or the leader said no.
     NoLeader,
+    /// The caller's deadline passed first.
+    TimedOut,
     /// This member stopped leading before a quorum confirmed it.
     LeadershipLost,
 }

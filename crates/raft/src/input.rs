@@ -1,7 +1,9 @@
 //! What happens to a member.
 
+use crate::change::Change;
 use crate::message::Message;
-use crate::types::{Index, NodeId, Position, ReadId, Term, Ticket};
+use crate::types::{Index, NodeId, Position, ReadId, Term, Ticket, Time};
+use alloc::vec::Vec;
 
 /// One thing that happened. The host feeds them one by one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -21,11 +23,38 @@ pub enum Input {
         /// How many entries.
         count: u64,
     },
+    /// The operator wants other members. Answered within the step by
+    /// `AcceptChange` or `RefuseChange`; done when the last entry of it is
+    /// committed, which for a joint membership is the one that follows it.
+    ChangeMembership {
+        /// What is wanted, taken as one.
+        changes: Vec<Change>,
+        /// Do it even if the new voters that are known to be up are no quorum.
+        forced: bool,
+    },
+    /// The operator wants `to` to lead. Answered by `RefuseTransfer` in this step
+    /// or by `TransferEnded` later; commands are refused meanwhile.
+    TransferLeadership {
+        /// Who is to lead.
+        to: NodeId,
+        /// When to give up.
+        deadline: Time,
+    },
+    /// The disk has not finished a write for longer than the host tolerates. A
+    /// leader hands over to whoever can take over; others do not seek election.
+    DiskStalled,
+    /// The disk answers again.
+    DiskRecovered,
+    /// The process stood still, or its clock did, for longer than the bound on
+    /// clock drift allows for. Tell it before anything else that came meanwhile.
+    Paused,
     /// A linearizable read (or a batch of them) wants to know which index it
     /// must see. Answered later by `ReadReady` or `ReadRefused`.
     Read {
         /// Names it in the answer.
         id: ReadId,
+        /// When the caller stops waiting.
+        deadline: Time,
     },
     /// Everything up to and including this ticket is durable.
     Persisted {
@@ -50,6 +79,17 @@ pub enum Input {
         to: NodeId,
         /// The term of the permission; one of an older term is ignored.
         term: Term,
+    },
+    /// A follower has got, durably, so much of a snapshot that is being sent.
+    SnapshotProgress {
+        /// The follower.
+        to: NodeId,
+        /// The term of the order; one of an older term is ignored.
+        term: Term,
+        /// Which snapshot: the last entry that it covers.
+        snapshot: Position,
+        /// How many of its bytes the follower has.
+        received: u64,
     },
     /// A `SendSnapshot` ended. (That it was *installed* is what `AppendStored` says.)
     SnapshotSent {

@@ -10,6 +10,7 @@
 
 extern crate alloc;
 
+pub mod change;
 mod commit;
 pub mod effect;
 pub mod input;
@@ -30,7 +31,10 @@ mod testing;
 pub mod trail;
 pub mod types;
 
-pub use effect::{Effect, Effects, Persist, ReadRefusal, Refusal, Role, Source};
+pub use change::{Change, ChangeRefusal};
+pub use effect::{
+    Effect, Effects, Persist, ReadRefusal, Refusal, Role, Source, TransferOutcome, TransferRefusal,
+};
 pub use input::{Input, SnapshotOutcome};
 pub use membership::Membership;
 pub use message::Message;
@@ -38,7 +42,8 @@ pub use note::{Note, VoteRefusal};
 pub use progress::Progress;
 pub use raft::Raft;
 pub use restart::{RestartError, Restored};
-pub use trail::{Run, Trail};
+pub use trail::{MembershipEntry, Run, Trail};
 pub use types::{
-    Config, GroupId, HardState, Index, Moment, NodeId, Position, ReadId, Round, Term, Ticket, Time,
+    Config, GroupId, HardState, Index, Moment, NodeId, Position, Promotion, ReadId, Round, Term,
+    Ticket, Time,
 };

@@ -1,51 +1,101 @@
-//! Who votes, and what a quorum of them is.
+//! Who votes, and what a quorum of them is: §6 of the paper, chapter 4 of the
+//! thesis. How one membership follows another is in `change.rs`.
 
 use crate::types::{Index, NodeId};
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 
 #[cfg(test)]
 #[path = "membership_test.rs"]
 mod tests;
 
-/// The members of a group.
+/// The members of a group, and what each is.
 ///
-/// Today one set of voters. Learners, witnesses and joint consensus take their
-/// place beside it; every question about quorums is asked here, never by
-/// counting elsewhere.
+/// Every question about quorums is asked here, never by counting elsewhere.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Membership {
-    /// Those whose votes and copies count.
+    /// Those whose votes and copies count; in a joint membership C_new.
     pub voters: BTreeSet<NodeId>,
+    /// In a joint membership C_old, whose majority is needed as well (§6);
+    /// empty otherwise.
+    pub outgoing: BTreeSet<NodeId>,
+    /// Those that are sent the log and do not count (thesis §4.2.1). One that is
+    /// in `outgoing` too becomes a learner when the joint membership is left.
+    pub learners: BTreeSet<NodeId>,
+    /// Which of all these store positions and no payloads. They vote and
+    /// acknowledge, but never lead (thesis §11.7.2).
+    pub witnesses: BTreeSet<NodeId>,
+    /// Members that lost their disk and were brought back, and the incarnation
+    /// of the disk that they came back with. See [`Change::Readmit`].
+    ///
+    /// [`Change::Readmit`]: crate::Change::Readmit
+    pub readmitted: BTreeMap<NodeId, u64>,
 }
 
 impl Membership {
     /// A membership of these voters.
     pub fn of(voters: impl IntoIterator<Item = NodeId>) -> Self {
-        Self { voters: voters.into_iter().collect() }
+        Self { voters: voters.into_iter().collect(), ..Self::default() }
     }
 
-    /// Whether `id` is a member.
+    /// Whether `id` is a member of any kind.
     pub fn contains(&self, id: NodeId) -> bool {
-        self.voters.contains(&id)
+        self.is_voter(id) || self.learners.contains(&id)
     }
 
-    /// Every member, in order.
+    /// Every member once: voters, then those on their way out, then learners.
     pub fn iter(&self) -> impl Iterator<Item = NodeId> + '_ {
-        self.voters.iter().copied()
+        let learners = self.learners.iter().copied().filter(|&id| !self.is_voter(id));
+        self.every_voter().chain(learners)
     }
 
-    /// Whether those who `agree` are a quorum: more than half of the voters.
+    /// Every voter once, of both sides.
+    pub fn every_voter(&self) -> impl Iterator<Item = NodeId> + '_ {
+        let outgoing = self.outgoing.iter().filter(|&id| !self.voters.contains(id));
+        self.voters.iter().chain(outgoing).copied()
+    }
+
+    /// Whether the vote of `id` counts, on either side.
+    pub fn is_voter(&self, id: NodeId) -> bool {
+        self.voters.contains(&id) || self.outgoing.contains(&id)
+    }
+
+    /// Whether `id` is a witness.
+    pub fn is_witness(&self, id: NodeId) -> bool {
+        self.witnesses.contains(&id)
+    }
+
+    /// Whether `id` may lead: a voter that holds the payloads.
+    pub fn may_lead(&self, id: NodeId) -> bool {
+        self.is_voter(id) && !self.is_witness(id)
+    }
+
+    /// Whether two sets of voters must agree separately (§6: "C_old,new").
+    pub fn is_joint(&self) -> bool {
+        !self.outgoing.is_empty()
+    }
+
+    /// Whether those who `agree` are a quorum: more than half of the voters, and
+    /// in a joint membership more than half of the outgoing ones as well.
     pub fn is_quorum(&self, agree: impl Fn(NodeId) -> bool) -> bool {
-        let agreeing = self.voters.iter().filter(|&&id| agree(id)).count();
-        agreeing > self.voters.len() / 2
+        let majority = |set: &BTreeSet<NodeId>| {
+            let agreeing = set.iter().filter(|&&id| agree(id)).count();
+            agreeing > set.len() / 2
+        };
+        majority(&self.voters) && (self.outgoing.is_empty() || majority(&self.outgoing))
     }
 
     /// The highest index that a quorum holds, where `held(id)` says how far
     /// `id` has come; zero if there are no voters.
     pub fn quorum_index(&self, held: impl Fn(NodeId) -> Index) -> Index {
-        self.iter()
-            .map(&held)
-            .filter(|&index| self.is_quorum(|id| held(id) >= index))
+        self.quorum_max(held)
+    }
+
+    /// The greatest value that a quorum has reached, where `reached(id)` says
+    /// what `id` has; the default if there are no voters.
+    pub(crate) fn quorum_max<T: Copy + Ord + Default>(&self, reached: impl Fn(NodeId) -> T) -> T {
+        self.every_voter()
+            .map(&reached)
+            .filter(|&value| self.is_quorum(|id| reached(id) >= value))
             .max()
             .unwrap_or_default()
     }

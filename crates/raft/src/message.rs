@@ -2,7 +2,7 @@
 //! as bytes that the algorithm never sees.
 
 use crate::membership::Membership;
-use crate::trail::Run;
+use crate::trail::{MembershipEntry, Run};
 use crate::types::{Index, Position, ReadId, Round, Term};
 use alloc::vec::Vec;
 
@@ -30,6 +30,9 @@ pub enum Message {
         term: Term,
         /// Where the candidate's log ends.
         last_log: Position,
+        /// Whether the leader of the term before asked for this election, so that
+        /// those who hear it need not refuse (thesis §4.2.3).
+        transfer: bool,
     },
     /// The answer to `RequestVote`.
     VoteReply {
@@ -46,6 +49,8 @@ pub enum Message {
         prev_log: Position,
         /// Which entries follow, contiguous from `prev_log.index + 1`.
         runs: Vec<Run>,
+        /// Which of them are memberships.
+        memberships: Vec<MembershipEntry>,
         /// The leader's commit index.
         leader_commit: Index,
         /// Which broadcast this belongs to.
@@ -88,6 +93,11 @@ pub enum Message {
         last: Position,
         /// The membership as of `last`.
         membership: Membership,
+    },
+    /// "Seek election at once": the leader hands over (thesis §3.10).
+    TimeoutNow {
+        /// The leader's term.
+        term: Term,
     },
     /// A follower asks the leader for a read index (thesis §6.4).
     Read {

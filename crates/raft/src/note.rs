@@ -3,6 +3,8 @@
 //!
 //! [`Effects::notes`]: crate::Effects
 
+use crate::change::ChangeRefusal;
+use crate::effect::TransferRefusal;
 use crate::types::{Index, NodeId, Position, Term};
 use core::fmt;
 
@@ -134,6 +136,67 @@ pub enum Note {
         /// What is committed here.
         commit_index: Index,
     },
+    /// Another membership is in force, from its entry on and at once.
+    MembershipInForce {
+        /// Where it stands in the log.
+        at: Index,
+        /// Whether two sets must agree.
+        is_joint: bool,
+    },
+    /// A change of membership is refused.
+    ChangeRefused {
+        /// Why.
+        reason: ChangeRefusal,
+    },
+    /// Leadership is to go to another member, who must catch up first.
+    TransferStarted {
+        /// To whom.
+        to: NodeId,
+    },
+    /// Leadership does not go to another member.
+    TransferRefused {
+        /// Why.
+        reason: TransferRefusal,
+    },
+    /// The other member holds all of the log, and is told to seek election.
+    TransferHandedOver {
+        /// Who.
+        to: NodeId,
+    },
+    /// The other member did not take over in time.
+    TransferFailed {
+        /// Who.
+        to: NodeId,
+    },
+    /// The leader wants this member to take over.
+    TransferTaken {
+        /// Who led.
+        from: NodeId,
+    },
+    /// The disk does not answer, so leadership is to go to another member.
+    DiskStalled {
+        /// To whom.
+        heir: NodeId,
+    },
+    /// It leads, or seeks to lead, no more.
+    Resigned {
+        /// In which term.
+        term: Term,
+    },
+    /// A follower got nothing more of its snapshot for too long.
+    SnapshotStalled {
+        /// Who.
+        follower: NodeId,
+    },
+    /// What was heard so far counts for no lease any more.
+    LeaseDropped,
+    /// It would seek election, but may have promised a leader not to, for now.
+    ElectionPostponed,
+    /// The membership without it is committed, so it leads no more.
+    LeaderRemoved {
+        /// The term that it led.
+        term: Term,
+    },
     /// Somebody claims to lead a term that has another leader.
     SecondLeader {
         /// Which term.
@@ -169,6 +232,13 @@ pub enum VoteRefusal {
         /// Where the candidate's ends.
         theirs: Position,
     },
+    /// This member lost its disk, and with it what it promised.
+    DiskReplaced,
+    /// A leader may be relying on this member for its lease.
+    LeasePromised {
+        /// Which; `None` right after a restart, when nobody knows.
+        to: Option<NodeId>,
+    },
     /// A leader was heard within the minimum election timeout.
     LeaderHeard {
         /// Which; `None` if it is this member itself.
@@ -177,7 +247,8 @@ pub enum VoteRefusal {
 }
 
 impl Note {
-    /// The rule of Figure 2 or 13 that it follows from, if it is one of theirs.
+    /// The rule of Figure 2 or 13 that it follows from, or the section of the
+    /// paper (`§`) or of the thesis (`thesis §`).
     pub fn rule(&self) -> Option<&'static str> {
         Some(match self {
             Self::TermAdopted { .. } => "SA.2",
@@ -186,7 +257,9 @@ impl Note {
             Self::VoteRefused { reason, .. } => match reason {
                 VoteRefusal::StaleTerm { .. } => "RV.1",
                 VoteRefusal::VoteTaken { .. } | VoteRefusal::LogBehind { .. } => "RV.2",
-                VoteRefusal::LeaderHeard { .. } => return None,
+                VoteRefusal::DiskReplaced => return None,
+                VoteRefusal::LeaderHeard { .. } => "thesis §4.2.3",
+                VoteRefusal::LeasePromised { .. } => "thesis §6.4.1",
             },
             Self::Elected { .. } => "SC.5",
             Self::StaleLeader { .. } => "AE.1",
@@ -195,6 +268,10 @@ impl Note {
             Self::BackTracked { .. } => "SL.6",
             Self::SnapshotInstalled { retained: true, .. } => "IS.6",
             Self::SnapshotInstalled { retained: false, .. } => "IS.7",
+            Self::MembershipInForce { is_joint: true, .. } | Self::LeaderRemoved { .. } => "§6",
+            Self::MembershipInForce { is_joint: false, .. } => "thesis §4.1",
+            Self::TransferHandedOver { .. } | Self::TransferTaken { .. } => "thesis §3.10",
+            Self::QuorumLost { .. } => "thesis §6.2",
             _ => return None,
         })
     }
@@ -254,6 +331,36 @@ impl fmt::Display for Note {
             Self::SnapshotCovered { last, commit_index } => {
                 write!(f, "snapshot up to {last}, but {commit_index} is committed here -> ignore")
             }
+            Self::MembershipInForce { at, is_joint: true } => {
+                write!(f, "the joint membership at {at} is in force")
+            }
+            Self::MembershipInForce { at, is_joint: false } => {
+                write!(f, "the membership at {at} is in force")
+            }
+            Self::ChangeRefused { reason } => write!(f, "no change of membership: {reason}"),
+            Self::TransferStarted { to } => write!(f, "member {to} is to take over"),
+            Self::TransferRefused { reason } => write!(f, "no transfer: {reason}"),
+            Self::TransferHandedOver { to } => {
+                write!(f, "member {to} holds all of my log -> it may take over")
+            }
+            Self::TransferFailed { to } => {
+                write!(f, "member {to} did not take over in time -> lead on")
+            }
+            Self::TransferTaken { from } => write!(f, "member {from} wants me to take over"),
+            Self::DiskStalled { heir } => {
+                write!(f, "my disk does not answer -> member {heir} is to take over")
+            }
+            Self::Resigned { term } => write!(f, "seek and hold no leadership in term {term}"),
+            Self::SnapshotStalled { follower } => {
+                write!(f, "member {follower} gets no further with its snapshot -> begin again")
+            }
+            Self::LeaseDropped => write!(f, "I was paused -> hold no lease until heard again"),
+            Self::ElectionPostponed => {
+                write!(f, "a leader may hold a lease by my promise -> wait with the election")
+            }
+            Self::LeaderRemoved { term } => {
+                write!(f, "committed a membership without me -> no longer lead term {term}")
+            }
             Self::SecondLeader { term, from } => {
                 write!(f, "member {from} claims to lead term {term}, which has a leader -> ignore")
             }
@@ -269,6 +376,13 @@ impl fmt::Display for VoteRefusal {
             Self::VoteTaken { by } => write!(f, "I voted for member {by} in this term"),
             Self::LogBehind { mine, theirs } => {
                 write!(f, "my log reaches {mine}, theirs only {theirs}")
+            }
+            Self::DiskReplaced => write!(f, "I do not know what the disk that I lost promised"),
+            Self::LeasePromised { to: Some(leader) } => {
+                write!(f, "member {leader} may hold a lease by my promise")
+            }
+            Self::LeasePromised { to: None } => {
+                write!(f, "before my restart I may have promised somebody a lease")
             }
             Self::LeaderHeard { leader: Some(leader) } => write!(f, "I hear member {leader} lead"),
             Self::LeaderHeard { leader: None } => write!(f, "I lead"),

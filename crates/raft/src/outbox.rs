@@ -8,7 +8,7 @@
 
 use crate::effect::{Persist, Source};
 use crate::message::Message;
-use crate::trail::{Run, push_run};
+use crate::trail::{MembershipEntry, Run, push_run};
 use crate::types::{HardState, Index, NodeId, Position, Term, Ticket};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -50,6 +50,7 @@ struct Pending {
 struct Draft {
     truncate_from: Option<Index>,
     runs: Vec<Run>,
+    memberships: Vec<MembershipEntry>,
     source: Source,
 }
 
@@ -98,6 +99,11 @@ impl Outbox {
         draft.source = source;
     }
 
+    /// One of the entries added is a membership.
+    pub(crate) fn write_membership(&mut self, entry: MembershipEntry) {
+        self.draft().memberships.push(entry);
+    }
+
     /// A snapshot replaces the log up to it, or (`discarded_from`) all of it.
     /// Only entries up to `commit_index` surely agree with it; nothing after
     /// them counts as durable before the exchange is.
@@ -129,6 +135,7 @@ impl Outbox {
             hard_state,
             truncate_from: draft.truncate_from,
             runs: draft.runs,
+            memberships: draft.memberships,
             source: draft.source,
         })
     }
@@ -182,6 +189,7 @@ impl Outbox {
         self.draft.get_or_insert(Draft {
             truncate_from: None,
             runs: Vec::new(),
+            memberships: Vec::new(),
             source: Source::HardState,
         })
     }

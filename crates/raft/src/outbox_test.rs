@@ -114,6 +114,20 @@ impl Outbox {
         }
     }
 
+    /// How far the log is durable once each record in flight is.
+    pub(crate) fn lasts(&self) -> Vec<(Ticket, Index)> {
+        self.pending.iter().map(|pending| (pending.ticket, pending.last)).collect()
+    }
+
+    /// Forgets what was cut since `lasts` were taken.
+    pub(crate) fn trust(&mut self, lasts: &[(Ticket, Index)], end: Index) {
+        for pending in &mut self.pending {
+            let before = lasts.iter().find(|(ticket, _)| *ticket == pending.ticket);
+            pending.last = before.map_or(pending.last, |(_, last)| pending.last.max(*last));
+        }
+        self.durable_index = self.durable_index.min(end);
+    }
+
     /// The messages that wait for the newest record in flight.
     pub(crate) fn newest_messages(&mut self) -> impl Iterator<Item = &mut Message> {
         let waiting = self.pending.back_mut().into_iter().flat_map(|newest| &mut newest.waiting);

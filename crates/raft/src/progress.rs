@@ -1,7 +1,7 @@
 //! What a leader knows about one follower ("volatile state on leaders",
 //! Figure 2), and how fast it may send to it (thesis §10.2).
 
-use crate::types::{Index, Round, Time};
+use crate::types::{Index, Position, Round, Time};
 use alloc::collections::VecDeque;
 
 /// One follower, as the leader sees it.
@@ -24,6 +24,8 @@ pub struct Progress {
     pub(crate) heard_at: Time,
     /// The highest commit index that went out to it.
     pub(crate) commit_sent: Index,
+    /// How much it has of which snapshot, while it needs one.
+    pub(crate) partial: Option<(Position, u64)>,
 }
 
 /// The three ways of sending to a follower.
@@ -56,7 +58,10 @@ pub enum Delivery {
     /// follower that is away gets none, and one that failed is not hammered.
     AwaitAnswerAfter(Round),
     /// Ordered.
-    UnderWay,
+    UnderWay {
+        /// When the follower last got some of it.
+        moved_at: Time,
+    },
 }
 
 /// Whether the host may be reading entries for this follower.
@@ -111,6 +116,7 @@ impl Progress {
             round_heard: Round(0),
             heard_at: now,
             commit_sent: Index(0),
+            partial: None,
         }
     }
 
@@ -132,6 +138,11 @@ impl Progress {
     /// When the newest round that it answered went out, or a little before.
     pub fn heard_at(&self) -> Time {
         self.heard_at
+    }
+
+    /// How much it has of which snapshot, if one is on its way.
+    pub fn snapshot_received(&self) -> Option<(Position, u64)> {
+        self.partial
     }
 
     /// Everything up to `last` is durable there and agrees with our log.
@@ -159,6 +170,7 @@ impl Progress {
     pub(crate) fn probe_from(&mut self, next_index: Index) {
         self.next_index = next_index;
         self.flow = Flow::Probe { sent: false };
+        self.partial = None;
         self.void_permission();
     }
 

@@ -8,6 +8,7 @@ use crate::note::Note;
 use crate::outbox::{Outbox, Promise, Waiting};
 use crate::progress::Progress;
 use crate::roles::RoleState;
+use crate::rpc::lease::LeasePromise;
 use crate::trail::Trail;
 use crate::types::{Config, HardState, Index, Moment, NodeId, Position, Term, Ticket, Time};
 
@@ -25,11 +26,16 @@ pub struct Raft {
     pub(crate) hard_state: HardState,
     /// Persistent state on all servers: the log.
     pub(crate) trail: Trail,
-    pub(crate) membership: Membership,
     /// Volatile state on all servers: the highest index handed out to be applied.
     pub(crate) last_applied: Index,
     pub(crate) role: RoleState,
     pub(crate) outbox: Outbox,
+    /// The incarnation of the disk, if it replaces one that was lost.
+    pub(crate) replacement: Option<u64>,
+    /// Whether the host says that the disk does not answer.
+    pub(crate) disk_stalled: bool,
+    /// With leases: whom this member helps, and nobody else, for a while.
+    pub(crate) lease_promise: Option<LeasePromise>,
 }
 
 /// When a step happens and where its effects go.
@@ -72,11 +78,23 @@ impl Raft {
             Input::Wake => self.wake(context),
             Input::Receive { from, message } => self.receive(context, from, message),
             Input::Propose { count } => self.propose(context, count),
-            Input::Read { id } => self.read(context, id),
+            Input::ChangeMembership { changes, forced } => {
+                self.change_membership(context, &changes, forced);
+            }
+            Input::TransferLeadership { to, deadline } => {
+                self.transfer_leadership(context, to, deadline);
+            }
+            Input::DiskStalled => self.disk_stalled(context),
+            Input::DiskRecovered => self.disk_recovered(context),
+            Input::Paused => self.paused(context),
+            Input::Read { id, deadline } => self.read(context, id, deadline),
             Input::Persisted { ticket } => self.persisted(context, ticket),
             Input::Sent { to, term, last, bytes } => self.sent(to, term, last, bytes),
             Input::Unreadable { to, term } => self.unreadable(to, term),
             Input::SnapshotSent { to, term, outcome } => self.snapshot_sent(to, term, outcome),
+            Input::SnapshotProgress { to, term, snapshot, received } => {
+                self.snapshot_progress(context.now(), to, term, snapshot, received);
+            }
             Input::Compacted { through } => self.compacted(through),
             Input::Disconnected { peer } => self.disconnected(context, peer),
             Input::Campaign => self.campaign(context),
@@ -89,15 +107,16 @@ impl Raft {
     pub fn deadline(&self) -> Option<Time> {
         match &self.role {
             RoleState::Follower(follower) => {
-                let votes = self.membership.contains(self.config.id);
-                let election = votes.then_some(follower.election_deadline);
-                let read = follower.reads.front().map(|read| read.give_up_at);
+                let election = self.may_seek_election().then_some(follower.election_deadline);
+                let read = follower.reads.iter().map(|read| read.give_up_at).min();
                 election.into_iter().chain(read).min()
             }
             RoleState::PreCandidate(candidacy) => Some(candidacy.election_deadline),
             RoleState::Candidate(candidacy) => Some(candidacy.election_deadline),
             RoleState::Leader(leader) => {
-                (!leader.followers.is_empty()).then_some(leader.heartbeat_due)
+                let heartbeat = (!leader.followers.is_empty()).then_some(leader.heartbeat_due);
+                let transfer = leader.transfer.as_ref().map(|transfer| transfer.deadline);
+                heartbeat.into_iter().chain(transfer).chain(leader.reads.deadline()).min()
             }
         }
     }
@@ -113,7 +132,10 @@ impl Raft {
             RoleState::PreCandidate(candidacy) => candidacy.election_deadline,
             RoleState::Candidate(candidacy) => candidacy.election_deadline,
             RoleState::Leader(leader) => {
-                if now >= leader.heartbeat_due {
+                let heartbeat_due = leader.heartbeat_due;
+                leader.reads.give_up(context);
+                self.press_transfer(context);
+                if now >= heartbeat_due {
                     self.heartbeat(context);
                 }
                 return;
@@ -161,6 +183,7 @@ impl Raft {
         for Waiting { term, promise } in self.outbox.hold_promises() {
             self.keep(context, term, promise);
         }
+        self.hand_over(context);
         self.serve_reads(context);
         self.replicate(context);
         self.apply_committed(context);
@@ -238,9 +261,17 @@ impl Raft {
         &self.trail
     }
 
-    /// Who votes.
+    /// The membership in force: the newest in the log, committed or not.
     pub fn membership(&self) -> &Membership {
-        &self.membership
+        self.trail.membership()
+    }
+
+    /// To whom this leader is handing over, if so.
+    pub fn transferring_to(&self) -> Option<NodeId> {
+        match &self.role {
+            RoleState::Leader(leader) => leader.transfer.as_ref().map(|transfer| transfer.to),
+            _ => None,
+        }
     }
 
     /// Term, vote and commit index, durable or not.

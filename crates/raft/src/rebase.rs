@@ -4,6 +4,7 @@
 //! their times lies from now, behave alike. Moving every time to an offset from
 //! one fixed present makes them equal, and so lets a search recognise them.
 
+use crate::progress::{Delivery, Flow};
 use crate::raft::Raft;
 use crate::roles::RoleState;
 use crate::types::Time;
@@ -21,6 +22,9 @@ impl Raft {
                 Time(present.since(Time(now.since(*time))))
             };
         };
+        if let Some(promise) = &mut self.lease_promise {
+            shift(&mut promise.until);
+        }
         match &mut self.role {
             RoleState::Follower(follower) => {
                 shift(&mut follower.heard_at);
@@ -34,11 +38,18 @@ impl Raft {
             RoleState::Leader(leader) => {
                 for known in leader.followers.values_mut() {
                     shift(&mut known.heard_at);
+                    if let Flow::Snapshot(Delivery::UnderWay { moved_at }) = &mut known.flow {
+                        shift(moved_at);
+                    }
                 }
                 for (_, sent_at) in &mut leader.heartbeats {
                     shift(sent_at);
                 }
                 shift(&mut leader.heartbeat_due);
+                leader.reads.times().for_each(shift);
+                if let Some(transfer) = &mut leader.transfer {
+                    shift(&mut transfer.deadline);
+                }
             }
         }
         present

@@ -14,10 +14,18 @@ use core::fmt;
 pub struct Restored {
     /// Term, vote and a lower bound of the commit index.
     pub hard_state: HardState,
-    /// The log, behind its newest snapshot.
+    /// The log, behind its newest snapshot, with the memberships in it.
     pub trail: Trail,
-    /// The membership in force at the end of the log.
-    pub membership: Membership,
+    /// The incarnation of this disk, if it replaces one that this member lost:
+    /// the member does not vote before a membership names it with this disk.
+    pub replacement: Option<u64>,
+}
+
+impl Restored {
+    /// The disk of a member that begins in a group of this membership.
+    pub fn of(membership: Membership) -> Self {
+        Self { trail: Trail::of(membership), ..Self::default() }
+    }
 }
 
 /// Why a member cannot begin.
@@ -79,7 +87,7 @@ impl Raft {
     /// with [`Input::Wake`](crate::Input::Wake) at once: entries already known
     /// to be committed are handed out by the first step, whatever its input.
     pub fn new(config: Config, restored: Restored, moment: Moment) -> Result<Self, RestartError> {
-        let Restored { mut hard_state, trail, membership } = restored;
+        let Restored { mut hard_state, trail, replacement } = restored;
         let (base, last) = (trail.base(), trail.last());
         if last.term > hard_state.current_term {
             return Err(RestartError::TermLost {
@@ -102,17 +110,25 @@ impl Raft {
         // A snapshot holds committed entries only.
         hard_state.commit_index = hard_state.commit_index.max(base.index);
         // The only voter has nobody to wait for.
-        let alone = membership.is_quorum(|id| id == config.id);
+        let alone = trail.membership().is_quorum(|id| id == config.id);
         let election_deadline =
             if alone { moment.now } else { config.draw_election_deadline(moment) };
         Ok(Self {
-            config,
-            hard_state,
             outbox: Outbox::new(last.index),
             last_applied: base.index,
             role: RoleState::Follower(Follower::of_nobody(election_deadline)),
             trail,
-            membership,
+            hard_state,
+            replacement,
+            disk_stalled: false,
+            // Whoever never heard of a term never heard a leader, and the only
+            // voter has promised nobody anything.
+            lease_promise: if alone || hard_state.current_term == Term(0) {
+                None
+            } else {
+                config.promise_after_boot(moment)
+            },
+            config,
         })
     }
 }

@@ -1,5 +1,7 @@
-//! The log as the algorithm knows it: which (term, index) pairs stand in it.
+//! The log as the algorithm knows it: which (term, index) pairs stand in it, and
+//! which of its entries say who the members are.
 
+use crate::membership::Membership;
 use crate::types::{Index, Position, Term};
 use alloc::vec::Vec;
 
@@ -35,20 +37,38 @@ impl Run {
     }
 }
 
+/// An entry that says who the members are from there on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct MembershipEntry {
+    /// Its place in the log.
+    pub index: Index,
+    /// The membership.
+    pub membership: Membership,
+}
+
 /// Runs of terms over index ranges, behind a base that a snapshot covers.
 ///
 /// Invariants: runs are contiguous from `base.index + 1`, their terms rise
-/// strictly, and none is below the base's term.
+/// strictly, and none is below the base's term. Membership entries stand in
+/// order, each within a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Trail {
     base: Position,
+    /// As of the base.
+    base_membership: Membership,
     runs: Vec<Run>,
+    memberships: Vec<MembershipEntry>,
 }
 
 impl Trail {
-    /// An empty log behind `base`.
-    pub fn new(base: Position) -> Self {
-        Self { base, runs: Vec::new() }
+    /// An empty log behind `base`, as of which `membership` is in force.
+    pub fn new(base: Position, membership: Membership) -> Self {
+        Self { base, base_membership: membership, runs: Vec::new(), memberships: Vec::new() }
+    }
+
+    /// The empty log of a group that begins with `membership`.
+    pub fn of(membership: Membership) -> Self {
+        Self::new(Position::ZERO, membership)
     }
 
     /// The last entry that a snapshot covers; [`Position::ZERO`] without one.
@@ -146,9 +166,19 @@ impl Trail {
         push_run(&mut self.runs, run);
     }
 
-    /// Cuts the entry at `index` and all that follow.
+    /// Says that an entry that was appended last is this membership.
+    pub fn append_membership(&mut self, entry: MembershipEntry) {
+        assert!(entry.index > self.membership_index(), "memberships out of order");
+        assert!(self.run_at(entry.index).is_some(), "a membership without its entry");
+        self.memberships.push(entry);
+    }
+
+    /// Cuts the entry at `index` and all that follow; the membership before
+    /// them is in force again.
     pub fn truncate_from(&mut self, index: Index) {
         assert!(index > self.base.index, "a cut below the snapshot");
+        let keep = self.memberships.partition_point(|entry| entry.index < index);
+        self.memberships.truncate(keep);
         let keep = self.runs.partition_point(|run| run.first < index);
         self.runs.truncate(keep);
         if let Some(run) = self.runs.last_mut() {
@@ -159,6 +189,10 @@ impl Trail {
     /// Moves the base up to `through`, which must stand here.
     pub fn compact(&mut self, through: Position) {
         assert!(self.contains(through), "compaction up to an entry that does not stand here");
+        let covered = self.memberships.partition_point(|entry| entry.index <= through.index);
+        if let Some(newest) = self.memberships.drain(..covered).next_back() {
+            self.base_membership = newest.membership;
+        }
         let gone = self.runs.partition_point(|run| run.last <= through.index);
         self.runs.drain(..gone);
         if let Some(run) = self.runs.first_mut() {
@@ -168,9 +202,41 @@ impl Trail {
     }
 
     /// Forgets everything and starts anew behind `base`.
-    pub fn reset(&mut self, base: Position) {
-        self.runs.clear();
-        self.base = base;
+    pub fn reset(&mut self, base: Position, membership: Membership) {
+        *self = Self::new(base, membership);
+    }
+
+    /// The membership in force: the newest in the log, committed or not
+    /// (thesis §4.1).
+    pub fn membership(&self) -> &Membership {
+        self.memberships.last().map_or(&self.base_membership, |entry| &entry.membership)
+    }
+
+    /// Where the membership in force stands; the base if it is older.
+    pub fn membership_index(&self) -> Index {
+        self.memberships.last().map_or(self.base.index, |entry| entry.index)
+    }
+
+    /// The membership as of the entry at `index`, which a snapshot up to there
+    /// must carry.
+    pub fn membership_at(&self, index: Index) -> &Membership {
+        let until = self.memberships.partition_point(|entry| entry.index <= index);
+        match until.checked_sub(1) {
+            Some(at) => &self.memberships[at].membership,
+            None => &self.base_membership,
+        }
+    }
+
+    /// The memberships after the base, oldest first.
+    pub fn memberships(&self) -> &[MembershipEntry] {
+        &self.memberships
+    }
+
+    /// Those of them at `first ..= last`.
+    pub fn memberships_between(&self, first: Index, last: Index) -> &[MembershipEntry] {
+        let from = self.memberships.partition_point(|entry| entry.index < first);
+        let until = self.memberships.partition_point(|entry| entry.index <= last);
+        &self.memberships[from..until.max(from)]
     }
 
     fn run_at(&self, index: Index) -> Option<&Run> {

@@ -63,7 +63,7 @@ fn agrees_with_one_term_per_entry() {
     for seed in 0..300 {
         let mut dice = Dice::new(seed);
         let base = Position::new(dice.below(3), dice.below(4));
-        let mut trail = Trail::new(base);
+        let mut trail = Trail::new(base, Membership::default());
         let mut twin = Twin { base, terms: vec![] };
         for _ in 0..25 {
             let last = trail.last();
@@ -89,7 +89,7 @@ fn agrees_with_one_term_per_entry() {
                 }
                 _ if dice.below(5) == 0 => {
                     let base = Position::new(last.term.0 + 1, last.index.0 + 2);
-                    trail.reset(base);
+                    trail.reset(base, Membership::default());
                     twin = Twin { base, terms: vec![] };
                 }
                 _ => {}
@@ -140,7 +140,7 @@ fn refuses_a_gap() {
 #[test]
 #[should_panic(expected = "terms fall in the log")]
 fn refuses_falling_terms() {
-    let mut trail = Trail::new(Position::new(2, 5));
+    let mut trail = Trail::new(Position::new(2, 5), Membership::default());
     trail.append(Run::new(1, 6, 6));
 }
 
@@ -150,4 +150,15 @@ fn refuses_to_compact_what_it_does_not_hold() {
     let mut trail = Trail::default();
     trail.append(Run::new(1, 1, 3));
     trail.compact(Position::new(2, 2));
+}
+
+/// For the search of all states and its wrong variants.
+impl Trail {
+    /// Puts `membership` in the place of the one in force, which it returns.
+    pub(crate) fn replace_in_force(&mut self, membership: Membership) -> Membership {
+        match self.memberships.last_mut() {
+            Some(entry) => core::mem::replace(&mut entry.membership, membership),
+            None => core::mem::replace(&mut self.base_membership, membership),
+        }
+    }
 }

@@ -149,17 +149,48 @@ pub struct Config {
     pub election_jitter_us: u64,
     /// A leader with nothing to send says so this often.
     pub heartbeat_interval_us: u64,
+    /// 0 goes first: members of a higher rank wait until those of a lower one have
+    /// had their time to seek election. Every rank still does, so that some
+    /// leader is found.
+    pub election_rank: u32,
     /// Ask whether an election could be won before raising the term (thesis §9.6).
     pub pre_vote: bool,
     /// A leader that has not heard a quorum for an election timeout steps down
     /// (thesis §6.2), and a follower that hears its leader refuses votes (§4.2.3).
     pub check_quorum: bool,
+    /// Leaders answer reads without asking anybody while they hold a lease, and
+    /// this is by how many millionths any member's clock may run fast or slow
+    /// (thesis §6.4.1). All members must be told the same. `None`: no leases,
+    /// and nothing rests on clocks.
+    pub lease_drift_ppm: Option<u32>,
+    /// Whom a leader makes a voter by itself.
+    pub promotion: Promotion,
+    /// A leader takes the sending of a snapshot for broken off if the follower
+    /// got nothing more of it for so long.
+    pub snapshot_stall_us: u64,
+    /// How far behind the end of the log a follower that answers may be and
+    /// still have the log kept for it ([`Raft::log_needed_from`]).
+    ///
+    /// [`Raft::log_needed_from`]: crate::Raft::log_needed_from
+    pub catch_up_entries_max: u64,
     /// Unacknowledged bytes a follower may have in flight.
     pub inflight_bytes_max: u64,
     /// Unacknowledged messages with entries a follower may have in flight.
     pub inflight_messages_max: usize,
     /// Bytes in one message with entries.
     pub message_bytes_max: u64,
+}
+
+/// Which learners become voters without being asked for, once they have caught up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Promotion {
+    /// None: whoever runs the group decides.
+    #[default]
+    ByHand,
+    /// Those that were voters before they lost their disk.
+    Readmitted,
+    /// All.
+    All,
 }
 
 impl Config {
@@ -171,8 +202,13 @@ impl Config {
             election_timeout_us: 1_000_000,
             election_jitter_us: 300_000,
             heartbeat_interval_us: 100_000,
+            election_rank: 0,
             pre_vote: true,
             check_quorum: true,
+            lease_drift_ppm: None,
+            promotion: Promotion::ByHand,
+            snapshot_stall_us: 5_000_000,
+            catch_up_entries_max: 100_000,
             inflight_bytes_max: 16 << 20,
             inflight_messages_max: 256,
             message_bytes_max: 1 << 20,

@@ -23,7 +23,7 @@ impl Cluster {
         let membership = Membership::of((1..=size).map(NodeId));
         let moment = |random| Moment { now: Time(0), random };
         let member = |id| {
-            let restored = Restored { membership: membership.clone(), ..Restored::default() };
+            let restored = Restored::of(membership.clone());
             Raft::new(Config::new(NodeId(id)), restored, moment(id * 71_993)).unwrap()
         };
         Self {
@@ -61,8 +61,12 @@ impl Cluster {
                 self.inbox.push_back((to, Input::Receive { from: id, message }));
             }
             Effect::SendEntries { to, term, prev, last_max, leader_commit, round, .. } => {
-                let runs = self.members[&id].trail().runs_between(prev.index.next(), last_max);
-                let message = Message::Append { term, prev_log: prev, runs, leader_commit, round };
+                let (prev_log, first) = (prev, prev.index.next());
+                let trail = self.members[&id].trail();
+                let runs = trail.runs_between(first, last_max);
+                let memberships = trail.memberships_between(first, last_max).to_vec();
+                let message =
+                    Message::Append { term, prev_log, runs, memberships, leader_commit, round };
                 self.inbox.push_back((to, Input::Receive { from: id, message }));
                 self.inbox.push_back((id, Input::Sent { to, term, last: last_max, bytes: 100 }));
             }
@@ -121,7 +125,7 @@ fn elects_commits_and_reads() {
             assert_eq!(member.leader(), Some(leader));
         }
         for id in 1..=size {
-            cluster.feed(NodeId(id), Input::Read { id: ReadId(id) });
+            cluster.feed(NodeId(id), Input::Read { id: ReadId(id), deadline: Time(u64::MAX) });
         }
         let expected: Vec<_> = (1..=size).map(|id| (NodeId(id), ReadId(id), Index(12))).collect();
         assert_eq!(cluster.reads, expected);

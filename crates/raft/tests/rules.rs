@@ -24,13 +24,12 @@ struct Member {
 /// A follower in `term` with this log, everything durable, nothing applied.
 /// Pre-vote and check-quorum are off: these tests are about the paper's rules.
 fn follower(term: u64, log: &[Run]) -> Member {
-    let mut trail = Trail::default();
+    let mut trail = Trail::of(Membership::of([ME, BOB, CAROL]));
     for &run in log {
         trail.append(run);
     }
     let hard_state = HardState { current_term: Term(term), ..HardState::default() };
-    let membership = Membership::of([ME, BOB, CAROL]);
-    let restored = Restored { hard_state, trail, membership };
+    let restored = Restored { hard_state, trail, replacement: None };
     let config = Config { pre_vote: false, check_quorum: false, ..Config::new(ME) };
     let now = Time(0);
     let raft = Raft::new(config, restored, Moment { now, random: 0 }).unwrap();
@@ -93,7 +92,8 @@ fn at(term: u64, index: u64) -> Position {
 
 fn append(term: u64, prev_log: Position, runs: &[Run], leader_commit: u64) -> Message {
     let (runs, leader_commit) = (runs.to_vec(), Index(leader_commit));
-    Message::Append { term: Term(term), prev_log, runs, leader_commit, round: Round(1) }
+    let (term, round, memberships) = (Term(term), Round(1), Vec::new());
+    Message::Append { term, prev_log, runs, memberships, leader_commit, round }
 }
 
 fn stored(term: u64, last: u64) -> Message {
@@ -109,7 +109,7 @@ fn refused(term: u64) -> Message {
 }
 
 fn request(term: u64, last_log: Position) -> Message {
-    Message::RequestVote { term: Term(term), last_log }
+    Message::RequestVote { term: Term(term), last_log, transfer: false }
 }
 
 fn snapshot(term: u64, last: Position) -> Message {
@@ -495,9 +495,12 @@ fn is_6_the_log_after_the_snapshot_is_retained() {
 fn is_7_a_log_that_lacks_the_snapshots_last_entry_is_discarded() {
     for log in [[Run::new(1, 1, 3)], [Run::new(1, 1, 9)]] {
         let mut me = follower(2, &log);
-        let effects = me.hear(BOB, snapshot(2, at(2, 5)));
+        let (term, last, membership) = (Term(2), at(2, 5), Membership::of([ME, BOB]));
+        let message = Message::InstallSnapshot { term, last, membership: membership.clone() };
+        let effects = me.hear(BOB, message);
         assert_eq!(me.raft.trail().base(), at(2, 5));
         assert!(me.raft.trail().is_empty());
+        assert_eq!(me.raft.membership(), &membership);
         assert_eq!(record(&effects).unwrap().truncate_from, Some(Index(1)));
     }
 }

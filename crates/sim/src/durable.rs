@@ -3,7 +3,9 @@
 
 use crate::invariants::{Breach, Property};
 use driftless_node::log::{Record, Recovered};
-use driftless_node::raft::{HardState, Index, NodeId, Position, Run, Term, Ticket, Trail};
+use driftless_node::raft::{
+    HardState, Index, Membership, NodeId, Position, Run, Term, Ticket, Trail,
+};
 use std::collections::VecDeque;
 
 /// A member's log as it must be.
@@ -22,6 +24,7 @@ pub(crate) struct Durable {
 #[derive(Clone, Debug, Default)]
 struct Held {
     hard_state: HardState,
+    /// Positions only.
     trail: Trail,
 }
 
@@ -59,7 +62,7 @@ impl Held {
             if from > self.trail.base().index {
                 self.trail.truncate_from(from);
             } else {
-                self.trail.reset(self.trail.base());
+                self.trail.reset(self.trail.base(), Membership::default());
             }
         }
         if let Some(last) = change.snapshot {
@@ -75,7 +78,7 @@ impl Held {
         if self.trail.contains(through) {
             self.trail.compact(through);
         } else if through.index > self.trail.base().index {
-            self.trail.reset(through);
+            self.trail.reset(through, Membership::default());
         }
     }
 

@@ -134,7 +134,7 @@ impl Content {
         // The node's envelope begins with session and sequence number.
         let request = match entry.kind {
             EntryKind::Command => entry.payload.get(..16).map(hash_bytes),
-            EntryKind::Noop | EntryKind::Session => None,
+            EntryKind::Noop | EntryKind::Session | EntryKind::Membership => None,
         };
         Self { hash: digest.value(), request }
     }

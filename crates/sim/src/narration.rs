@@ -15,9 +15,13 @@ pub(crate) fn told(message: &Message) -> Option<String> {
         Message::PreVoteReply { term, granted: false } => {
             format!("I would not; my term is {term}")
         }
-        Message::RequestVote { term, last_log } => {
+        Message::RequestVote { term, last_log, transfer: false } => {
             format!("vote for me in term {term}! my log ends at {last_log}")
         }
+        Message::RequestVote { term, last_log, transfer: true } => {
+            format!("vote for me in term {term}, as your leader wants! my log ends at {last_log}")
+        }
+        Message::TimeoutNow { term } => format!("take over from me (term {term})"),
         Message::VoteReply { term, vote_granted: true } => {
             format!("you have my vote in term {term}")
         }

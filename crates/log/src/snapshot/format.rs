@@ -5,7 +5,8 @@
 use super::{FileName, SnapshotError};
 use crate::api::SnapshotMeta;
 use crate::error::Damage;
-use driftless_raft::{GroupId, Membership, NodeId, Position};
+use driftless_codec::membership::{membership_words, read_membership};
+use driftless_raft::{GroupId, Position};
 
 const MAGIC: &[u8; 8] = b"DRIFTsnp";
 const END_MAGIC: &[u8; 8] = b"DRIFTend";
@@ -14,9 +15,8 @@ const FORMAT: u32 = 1;
 pub(super) const BLOCK: usize = 64 << 10;
 /// What comes before them: checksum and length.
 pub(super) const BLOCK_HEAD: usize = 8;
-const FIXED: usize = 8 + 4 + 4 + 5 * 8;
+const FIXED: usize = 8 + 4 + 4 + 4 * 8;
 pub(super) const END_BYTES: usize = 8 + 8 + 4;
-const VOTERS_MAX: u64 = 1 << 16;
 
 /// Of whom a snapshot file is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,13 +31,13 @@ pub(super) struct Header {
 
 impl Header {
     pub(super) fn encode(group: GroupId, meta: &SnapshotMeta, maker: u64) -> (Self, Vec<u8>) {
-        let voters = &meta.membership.voters;
-        let mut bytes = Vec::with_capacity(FIXED + 8 * voters.len() + 4);
+        let members = membership_words(&meta.membership);
+        let mut bytes = Vec::with_capacity(FIXED + 8 * members.len() + 4);
         bytes.extend_from_slice(MAGIC);
         bytes.extend_from_slice(&FORMAT.to_le_bytes());
         bytes.extend_from_slice(&(BLOCK as u32).to_le_bytes());
-        let words = [group.0, maker, meta.last.term.0, meta.last.index.0, voters.len() as u64];
-        for word in words.into_iter().chain(voters.iter().map(|voter| voter.0)) {
+        let words = [group.0, maker, meta.last.term.0, meta.last.index.0];
+        for word in words.into_iter().chain(members) {
             bytes.extend_from_slice(&word.to_le_bytes());
         }
         let checksum = crc32c::crc32c(&bytes);
@@ -57,11 +57,12 @@ impl Header {
             return Err(damage().into());
         }
         let (format, block) = (word(8)? as u32, (word(8)? >> 32) as usize);
-        let voters = word(FIXED - 8)?;
-        if voters > VOTERS_MAX {
-            return Err(damage().into());
-        }
-        let end = FIXED + 8 * voters as usize;
+        let mut end = FIXED;
+        let membership = read_membership(|| {
+            end += 8;
+            word(end - 8).ok()
+        });
+        let membership = membership.ok_or_else(damage)?;
         let claimed = bytes.get(end..end + 4).ok_or_else(damage)?;
         let checksum = crc32c::crc32c(&bytes[..end]);
         if claimed != checksum.to_le_bytes() {
@@ -70,14 +71,11 @@ impl Header {
         if format > FORMAT || block != BLOCK {
             return Err(SnapshotError::NewerFormat { found: format, known: FORMAT });
         }
-        let voters = (0..voters as usize)
-            .map(|at| Ok(NodeId(word(FIXED + 8 * at)?)))
-            .collect::<Result<Vec<_>, Damage>>()?;
         let last = Position::new(word(32)?, word(40)?);
         let header = Self {
             group: GroupId(word(16)?),
             maker: word(24)?,
-            meta: SnapshotMeta { last, membership: Membership::of(voters) },
+            meta: SnapshotMeta { last, membership },
             checksum,
             len: end + 4,
         };

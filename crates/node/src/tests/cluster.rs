@@ -9,7 +9,9 @@ use bytes::Bytes;
 use driftless_codec::Entry;
 use driftless_log::{Identity, Recovered, Room, SnapshotMeta};
 use driftless_machine::Durable;
-use driftless_raft::{GroupId, HardState, Index, Membership, Moment, NodeId, Role, Time, Trail};
+use driftless_raft::{
+    GroupId, HardState, Index, Membership, Moment, NodeId, Position, Role, Time, Trail,
+};
 use std::collections::{BTreeMap, VecDeque};
 
 /// A machine that remembers every command it saw and replies with their number.
@@ -119,10 +121,9 @@ impl Cluster {
         member.stopped = None;
         let disk = &member.disk;
         let snapshot = disk.snapshot.as_ref().map(|(meta, ..)| meta.clone());
-        let mut trail = Trail::default();
-        if let Some(meta) = &snapshot {
-            trail.reset(meta.last);
-        }
+        let membership = Membership::of(voters);
+        let base = snapshot.as_ref().map_or(Position::ZERO, |meta| meta.last);
+        let mut trail = Trail::new(base, membership.clone());
         let base = trail.base().index;
         for entry in disk.entries.iter().filter(|entry| entry.position.index > base) {
             let (term, index) = (entry.position.term, entry.position.index);
@@ -132,7 +133,7 @@ impl Cluster {
             group: GroupId(1),
             hard_state: disk.hard_state,
             trail,
-            membership: Membership::of(voters),
+            membership,
             snapshot,
             damaged: Vec::new(),
         };

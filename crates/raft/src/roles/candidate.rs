@@ -18,8 +18,9 @@ pub(crate) struct Candidate {
 }
 
 impl Raft {
-    /// On conversion to candidate, start election.
-    pub(crate) fn start_election(&mut self, context: &mut Context<'_>) {
+    /// On conversion to candidate, start election; with the leader's leave, if it
+    /// asked for this one.
+    pub(crate) fn start_election(&mut self, context: &mut Context<'_>, transfer: bool) {
         let id = self.config.id;
         // Rule SC.1: increment current_term.
         let term = self.hard_state.current_term.next();
@@ -37,8 +38,8 @@ impl Raft {
         // Rule SC.4: send RequestVote to all other servers. Not before term and
         // log are durable: a candidate that forgets in a crash what it claimed
         // here could be elected by a late grant, and lack a committed entry.
-        for to in self.membership.iter().filter(|&to| to != id) {
-            let message = Message::RequestVote { term, last_log };
+        for to in self.trail.membership().every_voter().filter(|&to| to != id) {
+            let message = Message::RequestVote { term, last_log, transfer };
             self.outbox.promise(term, Promise::Message { to, message });
         }
     }
@@ -48,7 +49,7 @@ impl Raft {
         let RoleState::Candidate(candidacy) = &mut self.role else { return };
         candidacy.votes.insert(from);
         // Rule SC.5: votes from a majority make a leader.
-        if self.membership.is_quorum(|id| candidacy.votes.contains(&id)) {
+        if self.trail.membership().is_quorum(|id| candidacy.votes.contains(&id)) {
             self.become_leader(context);
         }
     }

@@ -49,10 +49,14 @@ impl Follower {
 
     /// Refuses the reads whose answer is overdue.
     pub(crate) fn give_up_reads(&mut self, context: &mut Context<'_>) {
-        while self.reads.front().is_some_and(|read| read.give_up_at <= context.now()) {
-            let read = self.reads.pop_front().expect("the front was just seen");
-            refuse(context, read.id);
-        }
+        let now = context.now();
+        self.reads.retain(|read| {
+            let waits = now < read.give_up_at;
+            if !waits {
+                context.effect(Effect::ReadRefused { id: read.id, reason: ReadRefusal::TimedOut });
+            }
+            waits
+        });
     }
 
     /// Refuses all reads: the leader that was asked leads no more, or is gone.

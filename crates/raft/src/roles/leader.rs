@@ -5,7 +5,7 @@ use crate::effect::{Effect, Refusal, Source};
 use crate::note::Note;
 use crate::progress::Progress;
 use crate::raft::{Context, Raft};
-use crate::roles::{Follower, RoleState};
+use crate::roles::{RoleState, Transfer};
 use crate::rpc::read_index::ReadQueue;
 use crate::trail::Run;
 use crate::types::{Index, NodeId, Position, Round, Time};
@@ -24,6 +24,12 @@ pub(crate) struct Leader {
     pub(crate) heartbeats: VecDeque<(Round, Time)>,
     /// When the next one is due.
     pub(crate) heartbeat_due: Time,
+    /// Leadership on its way to another member.
+    pub(crate) transfer: Option<Transfer>,
+    /// Only rounds from this one on count for a lease.
+    pub(crate) lease_from: Round,
+    /// Whether somebody was given leave to seek election in spite of this leader.
+    pub(crate) lease_forfeited: bool,
     /// Reads that wait for a quorum to confirm that it leads.
     pub(crate) reads: ReadQueue,
 }
@@ -59,7 +65,8 @@ impl Raft {
         let term = self.hard_state.current_term;
         let last = self.trail.last().index;
         let followers = self
-            .membership
+            .trail
+            .membership()
             .iter()
             .filter(|&id| id != self.config.id)
             .map(|id| (id, Progress::new(last, now)))
@@ -70,6 +77,9 @@ impl Raft {
             round: Round(0),
             heartbeats: VecDeque::new(),
             heartbeat_due: now,
+            transfer: None,
+            lease_from: Round(0),
+            lease_forfeited: false,
             reads: ReadQueue::default(),
         };
         self.change_role(context, RoleState::Leader(leader));
@@ -85,17 +95,20 @@ impl Raft {
         let RoleState::Leader(leader) = &mut self.role else { return };
         let now = context.now();
         let timeout = self.config.election_timeout_us;
-        let heard_quorum = self.membership.is_quorum(|id| {
+        let heard_quorum = self.trail.membership().is_quorum(|id| {
             let known = leader.followers.get(&id);
             known.is_none_or(|known| now.since(known.heard_at) < timeout)
         });
         if self.config.check_quorum && !heard_quorum {
             context.note(|| Note::QuorumLost { term: self.hard_state.current_term });
-            let election_deadline = self.config.draw_election_deadline(context.moment);
-            let follower = Follower::of_nobody(election_deadline);
-            self.change_role(context, RoleState::Follower(follower));
+            self.resign(context);
             return;
         }
+        self.stop_stalled_snapshots(context);
+        if self.disk_stalled {
+            self.seek_heir(context);
+        }
+        let RoleState::Leader(leader) = &mut self.role else { return };
         // Rule SL.2: repeat during idle periods, so that nobody seeks election.
         let round = leader.open_round();
         leader.heartbeats.push_back((round, now));
@@ -106,7 +119,11 @@ impl Raft {
     /// Clients want entries appended.
     pub(crate) fn propose(&mut self, context: &mut Context<'_>, count: u64) {
         assert!(count > 0, "a proposal of nothing");
-        if matches!(self.role, RoleState::Leader(_)) {
+        if let RoleState::Leader(Leader { transfer: Some(transfer), .. }) = &self.role {
+            // Or the chosen member would never catch up (thesis §3.10).
+            let reason = Refusal::Transferring { to: transfer.to };
+            context.effect(Effect::Refuse { reason });
+        } else if matches!(self.role, RoleState::Leader(_)) {
             // Rule SL.3: append the command to the local log; the host answers
             // the client when the entry is applied.
             let first = self.append_own(count, Source::Proposal);
@@ -118,7 +135,7 @@ impl Raft {
     }
 
     /// Appends `count` entries of the current term and says where they begin.
-    fn append_own(&mut self, count: u64, source: Source) -> Position {
+    pub(crate) fn append_own(&mut self, count: u64, source: Source) -> Position {
         let first = self.trail.last().index.next();
         let term = self.hard_state.current_term;
         let run = Run { term, first, last: Index(first.0 + count - 1) };

@@ -4,16 +4,21 @@
 //! "Rules for Servers" (Figure 2) stand in the file of the role they are for.
 
 mod candidate;
+mod catch_up;
 mod follower;
 mod leader;
+mod membership;
 mod pre_candidate;
 mod replicate;
+mod transfer;
 
 pub(crate) use candidate::Candidate;
 pub(crate) use follower::{Follower, ForwardedRead};
 pub(crate) use leader::Leader;
 pub(crate) use pre_candidate::PreCandidate;
+pub(crate) use transfer::Transfer;
 
+use crate::effect::{Effect, TransferOutcome};
 use crate::note::Note;
 use crate::raft::{Context, Raft};
 use crate::types::{Config, Moment, NodeId, Term, Time};
@@ -34,7 +39,13 @@ impl Raft {
     pub(crate) fn change_role(&mut self, context: &mut Context<'_>, role: RoleState) {
         match mem::replace(&mut self.role, role) {
             RoleState::Follower(follower) => follower.refuse_reads(context),
-            RoleState::Leader(leader) => leader.reads.refuse(context),
+            RoleState::Leader(leader) => {
+                leader.reads.refuse(context);
+                if let Some(Transfer { to, .. }) = leader.transfer {
+                    let outcome = TransferOutcome::SteppedDown;
+                    context.effect(Effect::TransferEnded { to, outcome });
+                }
+            }
             RoleState::PreCandidate(_) | RoleState::Candidate(_) => {}
         }
     }
@@ -57,13 +68,28 @@ impl Raft {
 
     /// Seeks election: asks first whether it could win, if so configured.
     pub(crate) fn campaign(&mut self, context: &mut Context<'_>) {
-        if matches!(self.role, RoleState::Leader(_)) || !self.membership.contains(self.config.id) {
+        if matches!(self.role, RoleState::Leader(_)) || !self.may_seek_election() {
+            return;
+        }
+        if let Some(until) = self.abstains_until(self.config.id, context.now()) {
+            self.postpone_election(context, until);
             return;
         }
         if self.config.pre_vote {
             self.start_pre_vote(context);
         } else {
-            self.start_election(context);
+            self.start_election(context, false);
+        }
+    }
+
+    /// The own vote is a vote, too: none as long as a lease may rest on it.
+    fn postpone_election(&mut self, context: &mut Context<'_>, until: Time) {
+        context.note(|| Note::ElectionPostponed);
+        match &mut self.role {
+            RoleState::Follower(follower) => follower.election_deadline = until,
+            RoleState::PreCandidate(candidacy) => candidacy.election_deadline = until,
+            RoleState::Candidate(candidacy) => candidacy.election_deadline = until,
+            RoleState::Leader(_) => {}
         }
     }
 
@@ -114,13 +140,17 @@ impl Config {
     /// so that rarely two members do so at once (§5.2).
     pub(crate) fn draw_election_deadline(&self, moment: Moment) -> Time {
         let jitter = moment.random % self.election_jitter_us.saturating_add(1);
-        moment.now.after(self.election_timeout_us).after(jitter)
+        // Whoever comes later in rank waits out those before it.
+        let span = self.election_jitter_us.saturating_add(self.heartbeat_interval_us);
+        let yields = span.saturating_mul(u64::from(self.election_rank));
+        moment.now.after(self.abstention_us()).after(jitter).after(yields)
     }
 
     /// The same for a member whose leader is known to be gone: long enough for
     /// one of several to be first, short against the election timeout.
     fn draw_hasty_deadline(&self, moment: Moment) -> Time {
         let jitter = moment.random % (self.election_timeout_us / 20 + 1);
-        moment.now.after(self.election_timeout_us / 200).after(jitter)
+        let yields = (self.election_timeout_us / 16).saturating_mul(u64::from(self.election_rank));
+        moment.now.after(self.election_timeout_us / 200).after(jitter).after(yields)
     }
 }

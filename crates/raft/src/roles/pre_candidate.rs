@@ -29,7 +29,7 @@ impl Raft {
         let term = self.hard_state.current_term.next();
         let last_log = self.trail.last();
         context.note(|| Note::PreVoteStarted { term, last_log });
-        for to in self.membership.iter().filter(|&id| id != self.config.id) {
+        for to in self.trail.membership().every_voter().filter(|&id| id != self.config.id) {
             context.send(to, Message::PreVote { term, last_log });
         }
         self.count_supporter(context, self.config.id);
@@ -39,8 +39,8 @@ impl Raft {
     pub(crate) fn count_supporter(&mut self, context: &mut Context<'_>, from: NodeId) {
         let RoleState::PreCandidate(candidacy) = &mut self.role else { return };
         candidacy.supporters.insert(from);
-        if self.membership.is_quorum(|id| candidacy.supporters.contains(&id)) {
-            self.start_election(context);
+        if self.trail.membership().is_quorum(|id| candidacy.supporters.contains(&id)) {
+            self.start_election(context, false);
         }
     }
 }

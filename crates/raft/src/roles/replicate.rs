@@ -6,7 +6,6 @@
 //! acknowledges again: no other timer is needed to mend a loss.
 
 use crate::effect::Effect;
-use crate::input::SnapshotOutcome;
 use crate::message::Message;
 use crate::note::Note;
 use crate::progress::{Delivery, Flow, Permission};
@@ -28,8 +27,9 @@ impl Raft {
             if let Flow::Snapshot(delivery) = &mut known.flow
                 && matches!(delivery, Delivery::AwaitAnswerAfter(after) if known.round_heard > *after)
             {
-                *delivery = Delivery::UnderWay;
-                context.effect(Effect::SendSnapshot { to, term });
+                *delivery = Delivery::UnderWay { moved_at: context.now() };
+                let (resume, witness) = (known.partial, trail.membership().is_witness(to));
+                context.effect(Effect::SendSnapshot { to, term, resume, witness });
             }
             // With a snapshot on its way, the log's start is all that is shared.
             let prev_log = match known.flow {
@@ -39,6 +39,7 @@ impl Raft {
                     .expect("a follower that needs what is compacted gets a snapshot"),
             };
             let free = known.bytes_free(config.inflight_bytes_max, config.inflight_messages_max);
+            let witness = trail.membership().is_witness(to);
             let news = known.commit_sent < leader_commit && known.next_index > last;
             match free {
                 // Rule SL.4: if the log reaches next_index, send from there on.
@@ -52,11 +53,14 @@ impl Raft {
                         bytes_max: free.min(config.message_bytes_max),
                         leader_commit,
                         round,
+                        witness,
                     });
                 }
                 _ if known.round_sent < round || news => {
                     let runs = Vec::new();
-                    let message = Message::Append { term, prev_log, runs, leader_commit, round };
+                    let memberships = Vec::new();
+                    let message =
+                        Message::Append { term, prev_log, runs, memberships, leader_commit, round };
                     context.send(to, message);
                 }
                 _ => continue,
@@ -93,6 +97,7 @@ impl Raft {
         }
         known.stored(last);
         self.advance_commit_index(context);
+        self.promote_learners(context);
     }
 
     /// A follower does not hold what the append began from.
@@ -146,7 +151,11 @@ impl Raft {
         if !standing {
             return;
         }
-        assert!((known.next_index..=end).contains(&last), "more was sent than was permitted");
+        if !(known.next_index..=end).contains(&last) {
+            // A permission from before the member left and came back.
+            known.pause();
+            return;
+        }
         match &mut known.flow {
             Flow::Probe { sent } => *sent = true,
             Flow::Replicate(window) => {
@@ -168,42 +177,6 @@ impl Raft {
         known.permission = Permission::None;
         if standing {
             known.pause();
-        }
-    }
-
-    /// A snapshot was delivered, or was not.
-    pub(crate) fn snapshot_sent(&mut self, to: NodeId, term: Term, outcome: SnapshotOutcome) {
-        let RoleState::Leader(leader) = &mut self.role else { return };
-        let round = leader.round;
-        let Some(known) = leader.followers.get_mut(&to) else { return };
-        let ordered = known.flow == Flow::Snapshot(Delivery::UnderWay);
-        if term != self.hard_state.current_term || !ordered {
-            return;
-        }
-        match outcome {
-            SnapshotOutcome::Delivered => {
-                // Its acknowledgement is on the way; a heartbeat finds out if
-                // that is lost.
-                known.probe_from(self.trail.base().index.max(known.match_index).next());
-                known.pause();
-            }
-            SnapshotOutcome::Failed => known.need_snapshot(round),
-        }
-    }
-
-    /// The log up to `through` is covered by a snapshot and may go.
-    pub(crate) fn compacted(&mut self, through: Position) {
-        if through.index <= self.trail.base().index {
-            return;
-        }
-        assert!(through.index <= self.last_applied, "a snapshot of what was never applied");
-        self.trail.compact(through);
-        let RoleState::Leader(leader) = &mut self.role else { return };
-        for known in leader.followers.values_mut() {
-            let sending = matches!(known.flow, Flow::Snapshot(_));
-            if !sending && known.next_index.previous() < through.index {
-                known.need_snapshot(leader.round);
-            }
         }
     }
 }

@@ -17,8 +17,9 @@ use crate::note::Note;
 use crate::outbox::Promise;
 use crate::raft::{Context, Raft};
 use crate::roles::RoleState;
-use crate::trail::{Run, runs_from};
+use crate::trail::{MembershipEntry, Run, runs_from};
 use crate::types::{Index, NodeId, Position, Round, Term};
+use alloc::vec::Vec;
 
 impl Raft {
     /// Receiver implementation. A later term has been adopted already.
@@ -28,7 +29,7 @@ impl Raft {
         leader: NodeId,
         (term, round): (Term, Round),
         prev_log: Position,
-        runs: &[Run],
+        (runs, memberships): (&[Run], Vec<MembershipEntry>),
         leader_commit: Index,
     ) {
         let current_term = self.hard_state.current_term;
@@ -52,7 +53,7 @@ impl Raft {
             return;
         }
         if let Some(first_missing) = self.trail.first_missing(runs) {
-            self.store(context, leader, runs, first_missing);
+            self.store(context, leader, (runs, memberships), first_missing);
         }
         // Rule AE.5: if leader_commit > commit_index, set commit_index to the
         // lesser of leader_commit and the index of the last new entry. What
@@ -71,9 +72,10 @@ impl Raft {
         &mut self,
         context: &mut Context<'_>,
         leader: NodeId,
-        runs: &[Run],
+        (runs, memberships): (&[Run], Vec<MembershipEntry>),
         first_missing: Index,
     ) {
+        let in_force = self.trail.membership_index();
         // Rule AE.3: if an existing entry conflicts with a new one (same index,
         // other term), delete it and all that follow. Only then: an append that
         // was overtaken by a later one must not cut what that one brought.
@@ -90,6 +92,15 @@ impl Raft {
         for run in runs_from(runs, first_missing) {
             self.trail.append(run);
             self.outbox.write_run(run, Source::Append { from: leader });
+        }
+        for entry in memberships.into_iter().filter(|entry| entry.index >= first_missing) {
+            self.trail.append_membership(entry.clone());
+            self.outbox.write_membership(entry);
+        }
+        // The newest membership in the log is in force, committed or not; one
+        // that was cut is so no more (§6).
+        if in_force >= first_missing || self.trail.membership_index() > in_force {
+            self.membership_changed(context);
         }
     }
 

@@ -37,6 +37,7 @@ impl Raft {
             self.promise_stored(leader, commit_index);
             return;
         }
+        let mut is_news = false;
         let discarded_from = if self.trail.contains(last) {
             // Rule IS.6: if the log holds the snapshot's last entry, retain what
             // follows it.
@@ -45,14 +46,17 @@ impl Raft {
         } else {
             // Rule IS.7: discard the entire log.
             let first = self.trail.first_index();
+            is_news = *self.trail.membership() != membership;
             let discarded_from = (!self.trail.is_empty()).then_some(first);
-            self.trail.reset(last);
+            self.trail.reset(last, membership.clone());
             discarded_from
         };
         context.note(|| Note::SnapshotInstalled { last, retained: discarded_from.is_none() });
-        let source = Source::Snapshot { last, membership: membership.clone() };
+        let source = Source::Snapshot { last, membership };
         self.outbox.write_snapshot(source, discarded_from, commit_index);
-        self.membership = membership;
+        if is_news {
+            self.membership_changed(context);
+        }
         self.commit_through(context, last.index);
         // Rule IS.8: reset the state machine with the snapshot's contents, once
         // the log that begins behind it is durable.

@@ -3,6 +3,7 @@
 
 mod append_entries;
 mod install_snapshot;
+pub(crate) mod lease;
 mod pre_vote;
 pub(crate) mod read_index;
 mod request_vote;
@@ -11,7 +12,7 @@ use crate::message::Message;
 use crate::note::Note;
 use crate::raft::{Context, Raft};
 use crate::roles::{Follower, RoleState};
-use crate::trail::Run;
+use crate::trail::{MembershipEntry, Run};
 use crate::types::{Index, NodeId, Position, Term};
 
 impl Raft {
@@ -24,9 +25,14 @@ impl Raft {
         // Neither the vote nor the term of somebody who asks for votes while a
         // leader is heard: a member that was cut off disturbs nobody (§4.2.3 of
         // the thesis).
-        let asks_for_vote =
-            matches!(message, Message::RequestVote { .. } | Message::PreVote { .. });
-        if asks_for_vote && self.hears_leader_other_than(from, context.now()) {
+        let asks_for_vote = matches!(
+            message,
+            Message::RequestVote { transfer: false, .. } | Message::PreVote { .. }
+        );
+        if asks_for_vote
+            && (self.hears_leader_other_than(from, context.now())
+                || self.abstains_until(from, context.now()).is_some())
+        {
             self.refuse_vote_for_leader(context, from, &message);
             return;
         }
@@ -43,14 +49,15 @@ impl Raft {
             Message::PreVoteReply { term, granted } => {
                 self.on_pre_vote_reply(context, from, term, granted);
             }
-            Message::RequestVote { term, last_log } => {
+            Message::RequestVote { term, last_log, .. } => {
                 self.on_request_vote(context, from, term, last_log);
             }
             Message::VoteReply { term, vote_granted } => {
                 self.on_vote_reply(context, from, term, vote_granted);
             }
-            Message::Append { term, prev_log, runs, leader_commit, round } => {
-                self.on_append(context, from, (term, round), prev_log, &runs, leader_commit);
+            Message::Append { term, prev_log, runs, memberships, leader_commit, round } => {
+                let entries = (&*runs, memberships);
+                self.on_append(context, from, (term, round), prev_log, entries, leader_commit);
             }
             Message::AppendHeard { term, round } => self.on_append_heard(from, term, round),
             Message::AppendStored { term, last } => {
@@ -62,6 +69,7 @@ impl Raft {
             Message::InstallSnapshot { term, last, membership } => {
                 self.on_install_snapshot(context, from, term, last, membership);
             }
+            Message::TimeoutNow { term } => self.on_timeout_now(context, from, term),
             Message::Read { id } => self.on_read(context, from, id),
             Message::ReadReply { id, index } => self.on_read_reply(context, id, index),
         }
@@ -75,6 +83,7 @@ impl Raft {
             RoleState::Follower(follower) if follower.leader == Some(from) => {
                 follower.heard_at = context.now();
                 follower.election_deadline = election_deadline;
+                self.promise_lease(from, context.now());
                 true
             }
             RoleState::Follower(Follower { leader: Some(_), .. }) | RoleState::Leader(_) => {
@@ -87,6 +96,7 @@ impl Raft {
                     .note(|| Note::Following { leader: from, term: self.hard_state.current_term });
                 let follower = Follower::of(from, context.now(), election_deadline);
                 self.change_role(context, RoleState::Follower(follower));
+                self.promise_lease(from, context.now());
                 true
             }
         }
@@ -104,6 +114,7 @@ fn term_claimed(message: &Message) -> Option<Term> {
         | Message::AppendStored { term, .. }
         | Message::AppendRejected { term, .. }
         | Message::InstallSnapshot { term, .. }
+        | Message::TimeoutNow { term }
         | Message::PreVoteReply { term, granted: false } => Some(term),
         Message::PreVote { .. }
         | Message::PreVoteReply { granted: true, .. }
@@ -122,21 +133,28 @@ fn is_well_formed(message: &Message) -> bool {
     let term = |term: &Term| term.0 < PLAUSIBLE_MAX;
     match message {
         Message::PreVote { term: claimed, last_log }
-        | Message::RequestVote { term: claimed, last_log } => {
+        | Message::RequestVote { term: claimed, last_log, .. } => {
             term(claimed) && position(last_log) && last_log.term < *claimed
         }
         Message::PreVoteReply { term: claimed, .. }
         | Message::VoteReply { term: claimed, .. }
         | Message::AppendHeard { term: claimed, .. }
+        | Message::TimeoutNow { term: claimed }
         | Message::AppendStored { term: claimed, .. } => term(claimed),
         Message::AppendRejected { term: claimed, prev_log, hint, .. } => {
             term(claimed) && position(prev_log) && position(hint)
         }
-        Message::Append { term: claimed, prev_log, runs, .. } => {
-            term(claimed) && position(prev_log) && follow_on(*prev_log, runs, *claimed)
+        Message::Append { term: claimed, prev_log, runs, memberships, .. } => {
+            term(claimed)
+                && position(prev_log)
+                && follow_on(*prev_log, runs, *claimed)
+                && stand_in(runs, memberships)
         }
-        Message::InstallSnapshot { term: claimed, last, .. } => {
-            term(claimed) && position(last) && last.term <= *claimed
+        Message::InstallSnapshot { term: claimed, last, membership } => {
+            term(claimed)
+                && position(last)
+                && last.term <= *claimed
+                && !membership.voters.is_empty()
         }
         Message::Read { .. } | Message::ReadReply { .. } => true,
     }
@@ -153,4 +171,12 @@ fn follow_on(prev: Position, runs: &[Run], term: Term) -> bool {
         last = Position { term: run.term, index: run.last };
     }
     last.term <= term
+}
+
+/// Whether memberships stand in order among the entries of `runs`, and each has
+/// somebody to vote.
+fn stand_in(runs: &[Run], memberships: &[MembershipEntry]) -> bool {
+    let covered = |index| runs.iter().any(|run| run.covers(index));
+    memberships.iter().all(|entry| covered(entry.index) && !entry.membership.voters.is_empty())
+        && memberships.is_sorted_by(|one, next| one.index < next.index)
 }

@@ -17,7 +17,9 @@ impl Raft {
         last_log: Position,
     ) {
         let mine = self.trail.last();
-        if term <= self.hard_state.current_term {
+        if !self.may_vote() {
+            self.refuse_pre_vote(context, candidate, VoteRefusal::DiskReplaced);
+        } else if term <= self.hard_state.current_term {
             self.refuse_pre_vote(context, candidate, VoteRefusal::StaleTerm { theirs: term });
         } else if last_log < mine {
             let reason = VoteRefusal::LogBehind { mine, theirs: last_log };

@@ -9,7 +9,7 @@ use crate::effect::{Effect, ReadRefusal};
 use crate::message::Message;
 use crate::raft::{Context, Raft};
 use crate::roles::{ForwardedRead, RoleState};
-use crate::types::{Index, NodeId, ReadId, Round};
+use crate::types::{Index, NodeId, ReadId, Round, Time};
 use alloc::vec::Vec;
 use core::mem;
 
@@ -36,20 +36,21 @@ struct Batch {
 struct Read {
     id: ReadId,
     asker: Option<NodeId>,
+    /// Nobody waits for the answer after this.
+    deadline: Time,
 }
 
 impl Read {
     fn ready(self, context: &mut Context<'_>, index: Index) {
-        let Self { id, asker } = self;
+        let Self { id, asker, .. } = self;
         match asker {
             Some(to) => context.send(to, Message::ReadReply { id, index: Some(index) }),
             None => context.effect(Effect::ReadReady { id, index }),
         }
     }
 
-    fn refused(self, context: &mut Context<'_>) {
-        let Self { id, asker } = self;
-        let reason = ReadRefusal::LeadershipLost;
+    fn refused(self, context: &mut Context<'_>, reason: ReadRefusal) {
+        let Self { id, asker, .. } = self;
         match asker {
             Some(to) => context.send(to, Message::ReadReply { id, index: None }),
             None => context.effect(Effect::ReadRefused { id, reason }),
@@ -62,18 +63,47 @@ impl ReadQueue {
     pub(crate) fn refuse(self, context: &mut Context<'_>) {
         let confirming = self.confirming.into_iter().flat_map(|batch| batch.reads);
         for read in confirming.chain(self.waiting) {
-            read.refused(context);
+            read.refused(context, ReadRefusal::LeadershipLost);
         }
+    }
+
+    /// All times in it, for `rebase`.
+    pub(crate) fn times(&mut self) -> impl Iterator<Item = &mut Time> {
+        let confirming = self.confirming.iter_mut().flat_map(|batch| &mut batch.reads);
+        confirming.chain(&mut self.waiting).map(|read| &mut read.deadline)
+    }
+
+    /// When the first of them is given up.
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        let confirming = self.confirming.iter().flat_map(|batch| &batch.reads);
+        confirming.chain(&self.waiting).map(|read| read.deadline).min()
+    }
+
+    /// Refuses those whose deadline has come.
+    pub(crate) fn give_up(&mut self, context: &mut Context<'_>) {
+        let now = context.now();
+        let mut check = |reads: &mut Vec<Read>| {
+            for late in reads.extract_if(.., |read| read.deadline <= now) {
+                late.refused(context, ReadRefusal::TimedOut);
+            }
+        };
+        check(&mut self.waiting);
+        if let Some(batch) = &mut self.confirming {
+            check(&mut batch.reads);
+        }
+        self.confirming.take_if(|batch| batch.reads.is_empty());
     }
 }
 
 impl Raft {
     /// The host wants to read.
-    pub(crate) fn read(&mut self, context: &mut Context<'_>, id: ReadId) {
+    pub(crate) fn read(&mut self, context: &mut Context<'_>, id: ReadId, deadline: Time) {
         match &mut self.role {
-            RoleState::Leader(leader) => leader.reads.waiting.push(Read { id, asker: None }),
+            RoleState::Leader(leader) => {
+                leader.reads.waiting.push(Read { id, asker: None, deadline });
+            }
             RoleState::Follower(follower) if follower.leader.is_some() => {
-                let give_up_at = context.now().after(self.config.election_timeout_us);
+                let give_up_at = deadline.min(context.now().after(self.config.election_timeout_us));
                 follower.reads.push_back(ForwardedRead { id, give_up_at });
                 let leader = follower.leader.expect("it was just seen");
                 context.send(leader, Message::Read { id });
@@ -88,7 +118,11 @@ impl Raft {
     /// A follower asks.
     pub(crate) fn on_read(&mut self, context: &mut Context<'_>, from: NodeId, id: ReadId) {
         match &mut self.role {
-            RoleState::Leader(leader) => leader.reads.waiting.push(Read { id, asker: Some(from) }),
+            RoleState::Leader(leader) => {
+                // The asker gives up by its own clock no later than that.
+                let deadline = context.now().after(self.config.election_timeout_us);
+                leader.reads.waiting.push(Read { id, asker: Some(from), deadline });
+            }
             _ => context.send(from, Message::ReadReply { id, index: None }),
         }
     }
@@ -111,12 +145,20 @@ impl Raft {
 
     /// Answers what is confirmed, and opens the next round if reads wait for one.
     pub(crate) fn serve_reads(&mut self, context: &mut Context<'_>) {
+        let RoleState::Leader(leader) = &self.role else { return };
+        let holds_lease =
+            !leader.reads.waiting.is_empty() && self.holds_lease(leader, context.now());
         let RoleState::Leader(leader) = &mut self.role else { return };
         // Before an entry of its own term is committed, a leader may not know
         // of all that was committed before it (§8).
         let commit_index = self.hard_state.commit_index;
         if commit_index < leader.term_start {
             return;
+        }
+        if holds_lease {
+            for read in leader.reads.waiting.drain(..) {
+                read.ready(context, commit_index);
+            }
         }
         loop {
             if leader.reads.confirming.is_none() && !leader.reads.waiting.is_empty() {
@@ -125,7 +167,7 @@ impl Raft {
                 leader.reads.confirming = Some(Batch { round, read_index: commit_index, reads });
             }
             let confirmed = leader.reads.confirming.take_if(|batch| {
-                self.membership.is_quorum(|id| {
+                self.trail.membership().is_quorum(|id| {
                     // Nobody is asked whether this member is still its own leader.
                     let known = leader.followers.get(&id);
                     id == self.config.id

@@ -22,6 +22,10 @@ impl Raft {
             self.refuse_vote(context, candidate, VoteRefusal::StaleTerm { theirs: term });
             return;
         }
+        if !self.may_vote() {
+            self.refuse_vote(context, candidate, VoteRefusal::DiskReplaced);
+            return;
+        }
         // Rule RV.2: grant if this term's vote is free or theirs already, and
         // their log is at least as up-to-date as ours (§5.4.1).
         let free = self.hard_state.voted_for.is_none_or(|voted_for| voted_for == candidate);
@@ -74,7 +78,12 @@ impl Raft {
         asked: &Message,
     ) {
         let leader = self.leader().filter(|&leader| leader != self.config.id);
-        let reason = VoteRefusal::LeaderHeard { leader };
+        let reason = match (self.abstains_until(candidate, context.now()), &self.lease_promise) {
+            (Some(_), Some(promise)) if leader.is_none() => {
+                VoteRefusal::LeasePromised { to: promise.to }
+            }
+            _ => VoteRefusal::LeaderHeard { leader },
+        };
         if matches!(asked, Message::PreVote { .. }) {
             self.refuse_pre_vote(context, candidate, reason);
         } else {

@@ -4,15 +4,16 @@
 //! The ghost remembers what no member does: who led, what was committed, what
 //! was said. It is part of the state.
 
-use super::world::{Member, World, positions};
+use super::world::{Member, Met, World, name, number};
 use crate::roles::RoleState;
-use crate::{HardState, Message, NodeId, Position, Raft, Restored, Role, Term};
+use crate::{
+    HardState, Index, Membership, Message, NodeId, Persist, Position, Raft, ReadId, Restored, Role,
+    Term, Trail,
+};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-
-type Met = BTreeMap<&'static str, u64>;
 
 /// What happened so far.
 #[derive(Clone, Debug, Default, Hash)]
@@ -24,8 +25,14 @@ pub(crate) struct Ghost {
     /// The latest term in which each member promised something, and the vote
     /// that it gave there.
     promised: BTreeMap<usize, (Term, Option<NodeId>)>,
-    /// The entries that leaders created.
+    /// The entries that leaders began their terms with.
     created: BTreeSet<Position>,
+    /// The membership that the group began with, and those that were appended.
+    memberships: BTreeMap<Position, Membership>,
+    /// How much was committed when each read was asked for.
+    reads: BTreeMap<ReadId, usize>,
+    /// Who lost a disk.
+    wiped: BTreeSet<usize>,
 }
 
 impl Ghost {
@@ -33,14 +40,102 @@ impl Ghost {
         let HardState { current_term, voted_for, .. } = disk.hard_state;
         self.promised.insert(id, (current_term, voted_for));
         self.created.extend(positions(&disk.trail));
+        for entry in disk.trail.memberships() {
+            let position = disk.trail.position_at(entry.index).expect("it stands");
+            self.memberships.insert(position, entry.membership.clone());
+        }
+        if !disk.trail.membership_at(Index(0)).voters.is_empty() {
+            let first = disk.trail.membership_at(Index(0)).clone();
+            self.memberships.insert(Position::ZERO, first);
+        }
+    }
+
+    pub(crate) fn first_membership(&self) -> Membership {
+        self.memberships[&Position::ZERO].clone()
+    }
+
+    pub(crate) fn wiped(&mut self, id: usize) {
+        self.wiped.insert(id);
+        self.promised.remove(&id);
+    }
+
+    /// A client asks to read.
+    pub(crate) fn asked(&mut self, read: ReadId) {
+        self.reads.insert(read, self.committed.len());
+    }
+
+    /// A read answers a state at least as new as what was committed when it was
+    /// asked for.
+    pub(crate) fn served(&mut self, raft: &Raft, read: ReadId, index: Index) -> Result<(), String> {
+        let asked = self.reads.remove(&read);
+        if asked.is_some_and(|committed| (index.0 as usize) < committed) {
+            let (me, committed) = (raft.id(), asked.unwrap_or_default());
+            return Err(format!("stale read: {me} serves {index}, {committed} were committed"));
+        }
+        Ok(())
+    }
+
+    /// A record is asked for. What a leader says of membership is remembered;
+    /// a copy of it says the same.
+    pub(crate) fn appended(&mut self, raft: &Raft, persist: &Persist) -> Result<(), String> {
+        for entry in &persist.memberships {
+            let position = raft.trail().position_at(entry.index).expect("it was appended");
+            let known =
+                self.memberships.entry(position).or_insert_with(|| entry.membership.clone());
+            if *known != entry.membership {
+                return Err(format!("log matching: two memberships at {position}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// What the newest membership entry in a log says.
+    fn membership_of(&self, trail: &Trail) -> Option<&Membership> {
+        let own = positions(trail).filter_map(|position| self.memberships.get(&position)).last();
+        let covered = self.committed.iter().take(trail.base().index.0 as usize);
+        let mut below = covered.rev().filter_map(|(position, _)| self.memberships.get(position));
+        own.or_else(|| below.next()).or_else(|| self.memberships.get(&Position::ZERO))
+    }
+
+    /// The newest membership that is committed.
+    fn committed_membership(&self) -> Option<&Membership> {
+        let mut committed = self.committed.iter().rev();
+        let newest = committed.find_map(|(at, _)| self.memberships.get(at));
+        newest.or_else(|| self.memberships.get(&Position::ZERO))
+    }
+
+    /// The membership in force is what the log says, committed or not; and no log
+    /// holds two that are not committed.
+    fn membership_in_force(&self, raft: &Raft) -> Result<(), String> {
+        let (trail, me) = (raft.trail(), raft.id());
+        if trail.last() == Position::ZERO {
+            return Ok(());
+        }
+        let is_new = raft.membership().voters.is_empty();
+        if !is_new && self.membership_of(trail) != Some(raft.membership()) {
+            return Err(format!("membership in force: {me} counts by another than its log's"));
+        }
+        let open = |position: &Position| {
+            self.memberships.contains_key(position)
+                && self.committed.get(position.index.0 as usize - 1).map(|(at, _)| at)
+                    != Some(position)
+        };
+        let open = positions(trail).filter(open).count();
+        if open > 1 {
+            return Err(format!("one change at a time: {open} are open in the log of {me}"));
+        }
+        Ok(())
     }
 
     /// Election safety: at most one leader in a term. Leader completeness: it
     /// holds all that was committed in earlier terms.
     pub(crate) fn elected(&mut self, id: usize, raft: &Raft) -> Result<(), String> {
-        let (term, me) = (raft.term(), NodeId(id as u64 + 1));
+        let (term, me) = (raft.term(), name(id));
         if let Some(other) = self.leaders.insert(term, me) {
             return Err(format!("election safety: {other} and {me} lead term {term}"));
+        }
+        if raft.membership().is_witness(me) {
+            return Err(format!("witnesses do not lead: {me} leads term {term}"));
         }
         let own = raft.last();
         if !self.created.insert(own) {
@@ -51,7 +146,7 @@ impl Ghost {
 
     fn complete(&self, leader: &Raft) -> Result<(), String> {
         for &(position, term) in &self.committed {
-            if term < leader.term() && !leader.trail().contains(position) {
+            if term < leader.term() && !holds(leader.trail(), position) {
                 let (me, now) = (leader.id(), leader.term());
                 return Err(format!(
                     "leader completeness: {me} leads {now} without {position}, committed in {term}"
@@ -61,13 +156,20 @@ impl Ghost {
         Ok(())
     }
 
-    /// State machine safety: nobody takes another entry to be committed.
+    /// State machine safety: nobody takes another entry to be committed, nor
+    /// covers another with a snapshot.
     pub(crate) fn committed(&mut self, raft: &Raft) -> Result<(), String> {
-        let commit_index = raft.commit_index().0 as usize;
-        for (index, position) in positions(raft.trail()).enumerate().take(commit_index) {
-            match self.committed.get(index) {
+        let (me, base) = (raft.id(), raft.trail().base());
+        let covered = base.index.0.checked_sub(1).map(|at| self.committed.get(at as usize));
+        if let Some(known) = covered
+            && known.is_none_or(|(position, _)| *position != base)
+        {
+            return Err(format!("snapshots cover what is committed: {me} has one up to {base}"));
+        }
+        let commit_index = raft.commit_index();
+        for position in positions(raft.trail()).take_while(|at| at.index <= commit_index) {
+            match self.committed.get(position.index.0 as usize - 1) {
                 Some(&(known, _)) if known != position => {
-                    let me = raft.id();
                     return Err(format!(
                         "state machine safety: {me} commits {position}, but {known} was committed"
                     ));
@@ -82,7 +184,7 @@ impl Ghost {
     /// A promise: a vote, a claim to a term, or an acknowledgement. A member
     /// gives one vote a term.
     pub(crate) fn said(&mut self, id: usize, to: NodeId, message: &Message) -> Result<(), String> {
-        let me = NodeId(id as u64 + 1);
+        let me = name(id);
         let (term, vote) = match *message {
             Message::RequestVote { term, .. } => (term, Some(me)),
             Message::VoteReply { term, vote_granted: true } => (term, Some(to)),
@@ -112,6 +214,18 @@ impl Ghost {
     }
 }
 
+/// Whether `position` stands in a log, or is covered by its snapshot.
+pub(crate) fn holds(trail: &Trail, position: Position) -> bool {
+    position.index <= trail.base().index || trail.contains(position)
+}
+
+/// Everything that stands in a log behind its snapshot, entry by entry.
+fn positions(trail: &Trail) -> impl Iterator<Item = Position> + '_ {
+    trail.runs().iter().flat_map(|run| {
+        (run.first.0..=run.last.0).map(|index| Position { term: run.term, index: Index(index) })
+    })
+}
+
 /// What is persisted never goes back.
 pub(crate) fn disk(before: HardState, after: HardState) -> Result<(), String> {
     let same_term = before.current_term == after.current_term;
@@ -125,39 +239,70 @@ pub(crate) fn disk(before: HardState, after: HardState) -> Result<(), String> {
     Ok(())
 }
 
+/// What a leader takes for committed, a quorum of *its* membership holds durably.
+/// (Later another membership may count, so it must be looked at when it happens.)
+pub(crate) fn counted(world: &World, leader: &Member, before: Index) -> Result<(), String> {
+    let raft = &leader.raft;
+    let committed = |at: &Position| before < at.index && at.index <= raft.commit_index();
+    for position in positions(raft.trail()).filter(committed) {
+        let held = |id: NodeId| {
+            let member = &world.members[number(id)].value;
+            let disk = if id == raft.id() { &leader.disk } else { &member.disk };
+            holds(&disk.trail, position) || world.ghost.value.wiped.contains(&number(id))
+        };
+        if !raft.membership().is_quorum(held) {
+            return Err(format!("committed is durable on a quorum: {position} is not"));
+        }
+    }
+    Ok(())
+}
+
 /// What must hold in every state.
 pub(crate) fn state(world: &World, met: &mut Met) -> Result<(), String> {
     let members: Vec<&Member> = world.members.iter().map(|member| &*member.value).collect();
+    let ghost = &*world.ghost.value;
     for (at, one) in members.iter().enumerate() {
         for other in &members[at + 1..] {
             log_matching(&one.raft, &other.raft)?;
         }
-        world.ghost.complete_if_leading(&one.raft)?;
-        acknowledged(one, &members)?;
-    }
-    for &(position, _) in &world.ghost.committed {
-        let holders = members.iter().filter(|member| member.disk.trail.contains(position)).count();
-        if holders <= members.len() / 2 {
-            return Err(format!("committed is durable on a quorum: {position} is on {holders}"));
+        ghost.membership_in_force(&one.raft)?;
+        if one.raft.role() == Role::Leader {
+            ghost.complete(&one.raft)?;
         }
+        acknowledged(one, &members, ghost)?;
+    }
+    if ghost.wiped.is_empty() {
+        for &(position, _) in &ghost.committed {
+            let held = |id: NodeId| holds(&members[number(id)].disk.trail, position);
+            let in_force = members.iter().map(|member| member.raft.membership());
+            let mut counting = in_force.chain(ghost.committed_membership());
+            if !counting.any(|membership| membership.is_quorum(held)) {
+                return Err(format!("committed is durable on a quorum: {position} is not"));
+            }
+        }
+    }
+    if lease_holders(world, &members).count() > 1 {
+        return Err(String::from("one lease: two members hold one"));
     }
     meet(world, &members, met);
     Ok(())
 }
 
-impl Ghost {
-    fn complete_if_leading(&self, raft: &Raft) -> Result<(), String> {
-        if raft.role() == Role::Leader { self.complete(raft) } else { Ok(()) }
-    }
+fn lease_holders<'a>(world: &World, members: &'a [&Member]) -> impl Iterator<Item = &'a Member> {
+    let now = world.rules.now();
+    members.iter().copied().filter(move |member| match &member.raft.role {
+        RoleState::Leader(leader) => member.raft.holds_lease(leader, now),
+        _ => false,
+    })
 }
 
 /// Log matching: logs that share an entry share all before it.
 fn log_matching(one: &Raft, other: &Raft) -> Result<(), String> {
     let mut agree_below = false;
-    let mut ours: Vec<Position> = positions(one.trail()).collect();
-    ours.truncate(other.trail().last().index.0 as usize);
+    let last = other.trail().last().index;
+    let ours: Vec<Position> = positions(one.trail()).take_while(|at| at.index <= last).collect();
     for position in ours.into_iter().rev() {
-        let shared = other.trail().contains(position);
+        let shared = holds(other.trail(), position);
         if agree_below && !shared {
             let (one, other) = (one.id(), other.id());
             return Err(format!("log matching: {one} and {other} differ at {position}"));
@@ -168,15 +313,20 @@ fn log_matching(one: &Raft, other: &Raft) -> Result<(), String> {
 }
 
 /// What a leader takes to be durable at a follower of its term is.
-fn acknowledged(leader: &Member, members: &[&Member]) -> Result<(), String> {
+fn acknowledged(leader: &Member, members: &[&Member], ghost: &Ghost) -> Result<(), String> {
     let RoleState::Leader(state) = &leader.raft.role else { return Ok(()) };
     for (id, known) in &state.followers {
-        let follower = members[id.0 as usize - 1];
-        if follower.disk.hard_state.current_term > leader.raft.term() {
+        let follower = members[number(*id)];
+        let later_term = follower.disk.hard_state.current_term > leader.raft.term();
+        if later_term || ghost.wiped.contains(&number(*id)) {
             continue;
         }
-        let matched = leader.raft.trail().position_at(known.match_index);
-        if matched.is_none_or(|matched| !follower.disk.trail.contains(matched)) {
+        let trail = leader.raft.trail();
+        let stored = match trail.position_at(known.match_index) {
+            Some(matched) => holds(&follower.disk.trail, matched),
+            None => known.match_index <= follower.disk.trail.last().index,
+        };
+        if !stored {
             let (me, index) = (leader.raft.id(), known.match_index);
             return Err(format!(
                 "acknowledgements are true: {me} takes {index} to be durable at {id}"
@@ -189,16 +339,41 @@ fn acknowledged(leader: &Member, members: &[&Member]) -> Result<(), String> {
 /// Situations without which a search would have shown little.
 fn meet(world: &World, members: &[&Member], met: &mut Met) {
     let mut meet = |what, holds: bool| *met.entry(what).or_default() += u64::from(holds);
+    let ghost = &*world.ghost.value;
     let leaders = members.iter().filter(|member| member.raft.role() == Role::Leader);
     meet("two leaders, of two terms", leaders.clone().count() > 1);
-    meet("an entry is committed", !world.ghost.committed.is_empty());
+    meet("an entry is committed", !ghost.committed.is_empty());
     meet(
         "an entry of an older term is committed",
-        world.ghost.committed.iter().any(|(position, term)| position.term < *term),
+        ghost.committed.iter().any(|(position, term)| position.term < *term),
     );
     meet(
         "a leader commits before its own copy is durable",
         leaders.clone().any(|member| member.raft.commit_index() > member.raft.durable_index()),
     );
-    meet("two terms had a leader", world.ghost.leaders.len() > 1);
+    meet("two terms had a leader", ghost.leaders.len() > 1);
+    let changed = |position: &Position| *position != Position::ZERO;
+    let committed =
+        |position: &&Position| ghost.committed.iter().any(|(committed, _)| committed == *position);
+    let memberships = || ghost.memberships.iter().filter(|(position, _)| changed(position));
+    meet("a change is committed", memberships().any(|(at, _)| committed(&at)));
+    meet(
+        "a joint membership is left",
+        memberships().any(|(at, it)| it.is_joint() && committed(&at))
+            && memberships().any(|(at, it)| !it.is_joint() && committed(&at)),
+    );
+    meet(
+        "a leader is no voter",
+        leaders.clone().any(|member| !member.raft.membership().is_voter(member.raft.id())),
+    );
+    meet("a lease is held", lease_holders(world, members).next().is_some());
+    let rejoined = |id: &usize| {
+        let raft = &members[*id].raft;
+        raft.may_vote() && raft.commit_index() >= raft.trail().membership_index()
+    };
+    meet("one that lost its disk votes again", ghost.wiped.iter().any(rejoined));
+    meet(
+        "a snapshot stands for the log",
+        members.iter().any(|member| member.raft.trail().base().index > Index(0)),
+    );
 }

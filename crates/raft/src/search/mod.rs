@@ -13,9 +13,18 @@
 extern crate std;
 
 mod check;
+mod elections;
+mod host;
+mod leadership;
+mod members;
 mod mutant;
+mod mutant_more;
+mod reads;
+mod rejoin;
+mod scene;
 mod seen;
-mod tests;
+mod snapshots;
+mod suite;
 mod world;
 
 use alloc::format;

@@ -37,8 +37,46 @@ pub(crate) enum Mutant {
     ComparesLengths,
     /// 12: a member votes twice in a term.
     VotesTwice,
+    /// 13: a joint quorum is counted over the union of both sets.
+    JointOverUnion,
+    /// 14: a change before an entry of the leader's own term is committed.
+    ChangesBeforeOwnTerm,
+    /// 15: a second change while one is open.
+    ChangesTwice,
+    /// 16: a membership whose entry was cut stays in force.
+    KeepsCutMembership,
+    /// 17: learners are counted.
+    CountsLearners,
+    /// 18: a leader that is no voter counts itself.
+    CountsRemovedLeader,
+    /// 19: a read is served without a quorum round.
+    ReadsAlone,
+    /// 20: a read before an entry of the leader's own term is committed.
+    ReadsBeforeOwnTerm,
+    /// 22: a lease without allowance for drift.
+    LeaseWithoutBound,
+    /// 22: a lease is kept over a transfer.
+    LeaseOverTransfer,
+    /// 22: a lease is kept over a pause.
+    LeaseOverPause,
+    /// 22: a restart ends the promise that a lease rests on.
+    PromiseLostInRestart,
+    /// 23: a snapshot is installed over what is newer.
+    SnapshotOverNewer,
+    /// 25: a snapshot carries the membership that the group began with.
+    SnapshotOldMembership,
+    /// 26: a completed write vouches for an index, whatever stands there by now.
+    CompletesByIndex,
+    /// 29: the median of unsorted indexes is taken for committed.
+    MedianUnsorted,
+    /// 36: no snapshot is sent past a log that is gone.
+    NeverSendsSnapshot,
+    /// 36: a rejection is not answered with another try.
+    NeverProbesAgain,
     /// 37: RequestVote leaves before term and log are durable.
     AsksBeforeDurable,
+    /// A member that lost its disk votes as if it had not.
+    VotesWithoutMemory,
 }
 
 /// One step, right or wrong.
@@ -61,11 +99,14 @@ pub(crate) fn step(
         _ => None,
     };
     before(mutant, raft, &mut input);
+    if super::mutant_more::step(mutant, raft, moment, &input, effects) {
+        return;
+    }
     raft.step(moment, input, effects);
     match mutant {
         Mutant::CommitsOldTerm => {
             let RoleState::Leader(leader) = &raft.role else { return };
-            let held = raft.membership.quorum_index(|id| {
+            let held = raft.trail.membership().quorum_index(|id| {
                 let known = leader.followers.get(&id).map(Progress::match_index);
                 known.unwrap_or(raft.outbox.durable_index())
             });
@@ -73,7 +114,7 @@ pub(crate) fn step(
         }
         Mutant::CountsItselfVolatile => {
             let RoleState::Leader(leader) = &raft.role else { return };
-            let held = raft.membership.quorum_index(|id| {
+            let held = raft.trail.membership().quorum_index(|id| {
                 let known = leader.followers.get(&id).map(Progress::match_index);
                 known.unwrap_or(raft.trail.last().index)
             });
@@ -123,7 +164,7 @@ fn before(mutant: Mutant, raft: &mut Raft, input: &mut Input) {
         {
             raft.hard_state.voted_for = None;
         }
-        (Mutant::ComparesLengths, Message::RequestVote { last_log, term }) => {
+        (Mutant::ComparesLengths, Message::RequestVote { last_log, term, .. }) => {
             let longer = last_log.index >= raft.trail.last().index;
             let term = if longer { Term(term.0 - 1) } else { Term(0) };
             *last_log = Position { term, index: last_log.index };

@@ -4,20 +4,21 @@
 //!   one is one that is never delivered, so loss needs no action of its own.
 //! - A write is durable when `Sync` says so. A crash leaves any number of the
 //!   writes in flight done, and the member starts again from its disk at once.
-//! - There is no time: a member campaigns, a leader beats, when it likes.
+//! - A member campaigns, a leader beats, when it likes. Where leases or timeouts
+//!   are searched, every member has a clock, and steps of real time move them on.
+//! - A lost disk takes the links with it. Whoever has a new one is let in by
+//!   those whose membership names that disk: this is the node's handshake.
 //!
-//! Left out, as if they were lost: `AppendHeard`, since nothing here reads or
-//! checks its quorum; and messages that their receiver ignores, now and for ever,
-//! or could only refuse because their term has passed (`is_ignored`).
+//! What a step of the algorithm does to disks and network is `host.rs`.
 
 use super::check::{self, Ghost};
-use super::mutant::{self, Mutant};
+use super::host::is_ignored;
+use super::mutant::Mutant;
+use super::scene::{Bounds, Rules};
 use super::std::hash::DefaultHasher;
-use crate::progress::Flow;
 use crate::roles::RoleState;
 use crate::{
-    Config, Effect, Effects, Index, Input, Membership, Message, Moment, NodeId, Persist, Position,
-    Raft, Restored, Role, Run, Source, Term, Time, Trail,
+    Input, Message, NodeId, Persist, Position, Raft, ReadId, Restored, Role, SnapshotOutcome, Time,
 };
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::format;
@@ -26,22 +27,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::hash::{Hash, Hasher};
 
-/// How much may happen in all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Bounds {
-    /// Nobody campaigns beyond this term.
-    pub(crate) term_max: u64,
-    /// Elections that are started.
-    pub(crate) campaigns: u8,
-    /// Entries that clients bring.
-    pub(crate) proposals: u8,
-    /// Heartbeats.
-    pub(crate) beats: u8,
-    /// Crashes.
-    pub(crate) crashes: u8,
-    /// Messages delivered once more than they were sent.
-    pub(crate) repeats: u8,
-}
+pub(crate) type Met = BTreeMap<&'static str, u64>;
 
 /// One thing that happens. Members are numbered from 0, messages by their place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,9 +35,17 @@ pub(crate) enum Action {
     Campaign(usize),
     Beat(usize),
     Propose(usize),
+    /// One of the changes in the rules.
+    Change(usize, usize),
+    Transfer(usize, usize),
+    Read(usize),
+    Compact(usize),
     Sync(usize),
     /// With this many of its writes done.
     Crash(usize, usize),
+    Wipe(usize),
+    /// One of the ticks in the rules.
+    Tick(usize),
     Deliver(usize),
     Repeat(usize),
 }
@@ -62,8 +56,14 @@ impl Action {
             Self::Campaign(_) => "campaign",
             Self::Beat(_) => "heartbeat",
             Self::Propose(_) => "propose",
+            Self::Change(..) => "change",
+            Self::Transfer(..) => "transfer",
+            Self::Read(_) => "read",
+            Self::Compact(_) => "compact",
             Self::Sync(_) => "sync",
             Self::Crash(..) => "crash",
+            Self::Wipe(_) => "wipe",
+            Self::Tick(_) => "tick",
             Self::Deliver(_) => "deliver",
             Self::Repeat(_) => "deliver twice",
         }
@@ -90,11 +90,11 @@ pub(crate) struct Envelope {
 #[derive(Clone, Debug)]
 pub(crate) struct Shared<T> {
     pub(crate) value: Arc<T>,
-    hash: u64,
+    pub(crate) hash: u64,
 }
 
 impl<T: Hash> Shared<T> {
-    fn new(value: T) -> Self {
+    pub(crate) fn new(value: T) -> Self {
         let mut hasher = DefaultHasher::new();
         value.hash(&mut hasher);
         Self { value: Arc::new(value), hash: hasher.finish() }
@@ -106,62 +106,25 @@ impl<T: Hash> Shared<T> {
 pub(crate) struct World {
     pub(crate) members: Vec<Shared<Member>>,
     /// In the order of their hashes.
-    network: Vec<Shared<Envelope>>,
-    pub(crate) ghost: Ghost,
-    left: Bounds,
-    mutant: Option<Mutant>,
-}
-
-/// The fixed present (see `rebase`).
-const NOW: Time = Time(2_000_000);
-
-fn start(id: usize, disk: &Restored) -> Raft {
-    let config = Config {
-        pre_vote: false,
-        check_quorum: false,
-        message_bytes_max: 1,
-        ..Config::new(name(id))
-    };
-    Raft::new(config, disk.clone(), Moment { now: NOW, random: 0 }).expect("a sound disk")
+    pub(crate) network: Vec<Shared<Envelope>>,
+    pub(crate) ghost: Shared<Ghost>,
+    pub(crate) left: Bounds,
+    pub(crate) rules: Arc<Rules>,
 }
 
 /// The member numbered `id`.
-fn name(id: usize) -> NodeId {
+pub(crate) fn name(id: usize) -> NodeId {
     NodeId(id as u64 + 1)
 }
 
-fn number(id: NodeId) -> usize {
+pub(crate) fn number(id: NodeId) -> usize {
     id.0 as usize - 1
 }
 
-impl World {
-    /// Members whose disks hold these terms, votes and logs. All of it must have
-    /// come about lawfully, with nothing committed yet.
-    pub(crate) fn new(
-        disks: &[(u64, Option<u64>, &[Run])],
-        bounds: Bounds,
-        mutant: Option<Mutant>,
-    ) -> Self {
-        let membership = Membership::of((0..disks.len()).map(name));
-        let mut ghost = Ghost::default();
-        let mut members = Vec::new();
-        for (id, (term, vote, log)) in disks.iter().enumerate() {
-            let mut disk = Restored { membership: membership.clone(), ..Restored::default() };
-            disk.hard_state.current_term = Term(*term);
-            disk.hard_state.voted_for = vote.map(NodeId);
-            for &run in *log {
-                disk.trail.append(run);
-            }
-            ghost.begin(id, &disk);
-            members.push(Shared::new(Member {
-                raft: start(id, &disk),
-                disk,
-                writes: VecDeque::new(),
-            }));
-        }
-        Self { members, network: Vec::new(), ghost, left: bounds, mutant }
-    }
+/// The disk that takes the place of a lost one.
+pub(crate) const NEW_DISK: u64 = 7;
 
+impl World {
     pub(crate) fn fingerprint(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         for member in &self.members {
@@ -170,7 +133,7 @@ impl World {
         for envelope in &self.network {
             envelope.hash.hash(&mut hasher);
         }
-        self.ghost.hash(&mut hasher);
+        self.ghost.hash.hash(&mut hasher);
         self.left.hash(&mut hasher);
         hasher.finish()
     }
@@ -178,40 +141,83 @@ impl World {
     /// All that can happen next, in a fixed order.
     pub(crate) fn actions(&self) -> Vec<Action> {
         let mut actions = Vec::new();
+        let left = &self.left;
         // Members with equal disks are alike until one campaigns: let it be the first.
         let alike = self.members.iter().all(|member| {
-            member.value.disk.trail == Trail::default() && member.value.raft.term() == Term(0)
+            let Member { raft, disk, .. } = &*member.value;
+            disk.trail.last() == Position::ZERO && raft.term().0 == 0
         });
         for (id, member) in self.members.iter().enumerate() {
-            let Member { raft, writes, .. } = &*member.value;
+            let Member { raft, disk, writes } = &*member.value;
             let leads = raft.role() == Role::Leader;
-            let may_campaign = self.left.campaigns > 0 && raft.term().0 < self.left.term_max;
+            let may_campaign =
+                left.campaigns > 0 && raft.term().0 < left.term_max && raft.may_seek_election();
             if !leads && may_campaign && (id == 0 || !alike) {
                 actions.push(Action::Campaign(id));
             }
-            if leads && self.left.beats > 0 {
+            if leads && left.beats > 0 {
                 actions.push(Action::Beat(id));
             }
-            if leads && self.left.proposals > 0 {
+            if leads && left.proposals > 0 {
                 actions.push(Action::Propose(id));
+            }
+            if leads && left.changes > 0 {
+                actions
+                    .extend((0..self.rules.changes.len()).map(|which| Action::Change(id, which)));
+            }
+            if leads && left.transfers > 0 {
+                let others = (0..self.members.len()).filter(|&to| to != id);
+                actions.extend(others.map(|to| Action::Transfer(id, to)));
+            }
+            if left.reads > 0 && raft.leader().is_some() {
+                actions.push(Action::Read(id));
+            }
+            let covered = raft.trail().position_at(raft.last_applied());
+            let compacts = covered
+                .is_some_and(|through| through > disk.trail.base() && disk.trail.contains(through));
+            if left.compactions > 0 && compacts {
+                actions.push(Action::Compact(id));
             }
             if !writes.is_empty() {
                 actions.push(Action::Sync(id));
             }
-            if self.left.crashes > 0 {
+            if left.crashes > 0 {
                 actions.extend((0..=writes.len()).map(|done| Action::Crash(id, done)));
             }
+            if left.wipes > 0 {
+                actions.push(Action::Wipe(id));
+            }
+        }
+        if left.ticks > 0 {
+            actions.extend((0..self.rules.ticks.len()).map(Action::Tick));
         }
         for (at, envelope) in self.network.iter().enumerate() {
-            if at > 0 && self.network[at - 1].value == envelope.value {
+            let twin = at > 0 && self.network[at - 1].value == envelope.value;
+            if twin || !self.is_let_in(&envelope.value) {
                 continue;
             }
             actions.push(Action::Deliver(at));
-            if self.left.repeats > 0 {
+            if left.repeats > 0 {
                 actions.push(Action::Repeat(at));
             }
         }
         actions
+    }
+
+    /// Whether both ends take each other for members with the disks that they have.
+    fn is_let_in(&self, envelope: &Envelope) -> bool {
+        if self.rules.mutant == Some(Mutant::VotesWithoutMemory) {
+            return true;
+        }
+        let (from, to) = (number(envelope.from), number(envelope.to));
+        let knows = |knower: usize, other: usize| {
+            let membership = self.members[knower].value.raft.membership();
+            let disk = self.members[other].value.disk.replacement;
+            disk.is_none() || membership.readmitted.get(&name(other)) == disk.as_ref()
+        };
+        // The one with the new disk learns from the other that it is let in.
+        let linked = self.members[to].value.disk.replacement.is_some() || knows(to, from);
+        linked && (self.members[from].value.disk.replacement.is_some() || knows(from, to))
     }
 
     /// An action, in words.
@@ -221,20 +227,26 @@ impl World {
                 let Envelope { from, to, message } = &*self.network[at].value;
                 format!("{}: {from} to {to}: {message:?}", action.kind())
             }
-            Action::Campaign(id) | Action::Beat(id) | Action::Propose(id) | Action::Sync(id) => {
-                format!("{}: {}", action.kind(), name(id))
+            Action::Change(id, which) => {
+                format!("change: {} {:?}", name(id), self.rules.changes[which])
             }
+            Action::Transfer(id, to) => format!("transfer: {} to {}", name(id), name(to)),
+            Action::Tick(which) => format!("tick: {:?}", self.rules.ticks[which]),
             Action::Crash(id, done) => format!("crash: {} with {done} writes done", name(id)),
+            Action::Campaign(id)
+            | Action::Beat(id)
+            | Action::Propose(id)
+            | Action::Read(id)
+            | Action::Compact(id)
+            | Action::Wipe(id)
+            | Action::Sync(id) => format!("{}: {}", action.kind(), name(id)),
         }
     }
 
     /// What comes of an action, or which property it breaks.
-    pub(crate) fn act(
-        &self,
-        action: Action,
-        met: &mut BTreeMap<&'static str, u64>,
-    ) -> Result<Self, String> {
+    pub(crate) fn act(&self, action: Action, met: &mut Met) -> Result<Self, String> {
         let mut world = self.clone();
+        let now = self.rules.now();
         match action {
             Action::Campaign(id) => {
                 world.left.campaigns -= 1;
@@ -246,12 +258,35 @@ impl World {
             }
             Action::Beat(id) => {
                 world.left.beats -= 1;
-                let mut member = (*world.members[id].value).clone();
-                if let RoleState::Leader(leader) = &mut member.raft.role {
-                    leader.heartbeat_due = NOW;
-                }
-                world.members[id] = Shared::new(member);
+                world.alter(id, |member| {
+                    if let RoleState::Leader(leader) = &mut member.raft.role {
+                        leader.heartbeat_due = now;
+                    }
+                });
                 world.step(id, Input::Wake, met)?;
+            }
+            Action::Change(id, which) => {
+                world.left.changes -= 1;
+                let changes = self.rules.changes[which].clone();
+                world.step(id, Input::ChangeMembership { changes, forced: true }, met)?;
+            }
+            Action::Transfer(id, to) => {
+                world.left.transfers -= 1;
+                let deadline = Time(u64::MAX);
+                world.step(id, Input::TransferLeadership { to: name(to), deadline }, met)?;
+            }
+            Action::Read(id) => {
+                world.left.reads -= 1;
+                let read = ReadId(u64::from(world.left.reads));
+                world.change_ghost(|ghost| ghost.asked(read));
+                world.step(id, Input::Read { id: read, deadline: Time(u64::MAX) }, met)?;
+            }
+            Action::Compact(id) => {
+                world.left.compactions -= 1;
+                let raft = &self.members[id].value.raft;
+                let through = raft.trail().position_at(raft.last_applied()).expect("it stands");
+                world.alter(id, |member| member.disk.trail.compact(through));
+                world.step(id, Input::Compacted { through }, met)?;
             }
             Action::Sync(id) => {
                 let ticket = world.write(id, met)?;
@@ -262,14 +297,32 @@ impl World {
                 for _ in 0..done {
                     world.write(id, met)?;
                 }
-                let mut member = (*world.members[id].value).clone();
-                if !member.writes.is_empty() {
+                if !world.members[id].value.writes.is_empty() {
                     *met.entry("a crash loses a write").or_default() += 1;
                 }
-                member.writes.clear();
-                member.raft = start(id, &member.disk);
-                world.ghost.restarted(id, &member)?;
-                world.members[id] = Shared::new(member);
+                world.begin_again(id, |_| {});
+                world.ghost.value.restarted(id, &world.members[id].value)?;
+            }
+            Action::Wipe(id) => {
+                world.left.wipes -= 1;
+                let gone = name(id);
+                world.network.retain(|other| other.value.from != gone && other.value.to != gone);
+                world.begin_again(id, |disk| {
+                    *disk = Restored { replacement: Some(NEW_DISK), ..Restored::default() };
+                });
+                world.change_ghost(|ghost| ghost.wiped(id));
+            }
+            Action::Tick(which) => {
+                world.left.ticks -= 1;
+                let (steps, paused) = &self.rules.ticks[which];
+                for (id, step) in steps.iter().enumerate() {
+                    world.alter(id, |member| {
+                        member.raft.rebase(now.after(*step));
+                    });
+                }
+                if let Some(id) = *paused {
+                    world.step(id, Input::Paused, met)?;
+                }
             }
             Action::Deliver(at) | Action::Repeat(at) => {
                 let envelope = world.network[at].clone();
@@ -278,8 +331,7 @@ impl World {
                 } else {
                     world.network.remove(at);
                 }
-                let Envelope { from, to, message } = (*envelope.value).clone();
-                world.step(number(to), Input::Receive { from, message }, met)?;
+                world.deliver((*envelope.value).clone(), met)?;
             }
         }
         let Self { members, network, .. } = &mut world;
@@ -290,150 +342,38 @@ impl World {
         Ok(world)
     }
 
-    /// The member's oldest write becomes durable; nobody is told yet.
-    fn write(
-        &mut self,
-        id: usize,
-        met: &mut BTreeMap<&'static str, u64>,
-    ) -> Result<crate::Ticket, String> {
-        let mut member = (*self.members[id].value).clone();
-        let persist = member.writes.pop_front().expect("a write in flight");
-        let before = member.disk.hard_state;
-        member.disk.hard_state = persist.hard_state;
-        if let Some(from) = persist.truncate_from {
-            *met.entry("a truncation becomes durable").or_default() += 1;
-            member.disk.trail.truncate_from(from);
+    fn deliver(&mut self, envelope: Envelope, met: &mut Met) -> Result<(), String> {
+        let Envelope { from, to, message } = envelope;
+        let delivered = match message {
+            Message::InstallSnapshot { term, .. } => Some(term),
+            _ => None,
+        };
+        self.step(number(to), Input::Receive { from, message }, met)?;
+        if let Some(term) = delivered {
+            let outcome = SnapshotOutcome::Delivered;
+            self.step(number(from), Input::SnapshotSent { to, term, outcome }, met)?;
         }
-        for run in persist.runs {
-            member.disk.trail.append(run);
-        }
-        assert!(!matches!(persist.source, Source::Snapshot { .. }), "no snapshots here");
-        check::disk(before, persist.hard_state)?;
-        self.members[id] = Shared::new(member);
-        Ok(persist.ticket)
-    }
-
-    /// One step of the algorithm, and its effects.
-    fn step(
-        &mut self,
-        id: usize,
-        input: Input,
-        met: &mut BTreeMap<&'static str, u64>,
-    ) -> Result<(), String> {
-        let mut member = (*self.members[id].value).clone();
-        let mut sent = Vec::new();
-        let mut inputs = VecDeque::from([input]);
-        while let Some(input) = inputs.pop_front() {
-            let was_leader = member.raft.role() == Role::Leader;
-            let mut effects = Effects::new();
-            let moment = Moment { now: NOW, random: 0 };
-            mutant::step(self.mutant, &mut member.raft, moment, input, &mut effects);
-            for effect in effects.list {
-                match effect {
-                    Effect::Persist(persist) => {
-                        if self.mutant == Some(Mutant::TermNotDurable)
-                            && member.writes.is_empty()
-                            && mutant::writes_only_a_term(&persist, &member.disk)
-                        {
-                            inputs.push_back(Input::Persisted { ticket: persist.ticket });
-                        } else {
-                            member.writes.push_back(persist);
-                        }
-                    }
-                    Effect::Send { to, message } => sent.push((to, message)),
-                    Effect::SendEntries { to, term, prev, leader_commit, round, .. } => {
-                        // One entry a message, so that they can overtake each other.
-                        let last = prev.index.next();
-                        let runs = member.raft.trail().runs_between(last, last);
-                        let message =
-                            Message::Append { term, prev_log: prev, runs, leader_commit, round };
-                        sent.push((to, message));
-                        inputs.push_back(Input::Sent { to, term, last, bytes: 1 });
-                    }
-                    Effect::Accept { .. } => {
-                        *met.entry("a proposal is accepted").or_default() += 1;
-                    }
-                    Effect::Apply { through } if through > member.disk.trail.last().index => {
-                        return Err(format!("{through} is applied but not durable"));
-                    }
-                    _ => {}
-                }
-            }
-            if !was_leader && member.raft.role() == Role::Leader {
-                self.ghost.elected(id, &member.raft)?;
-            }
-        }
-        member.raft.rebase(NOW);
-        renumber(&mut member);
-        let from = name(id);
-        for (to, message) in sent {
-            self.ghost.said(id, to, &message)?;
-            let envelope = Envelope { from, to, message };
-            let heard = matches!(envelope.message, Message::AppendHeard { .. });
-            if heard {
-                continue;
-            }
-            if let Message::AppendRejected { .. } = envelope.message {
-                *met.entry("an append is rejected").or_default() += 1;
-            }
-            let envelope = Shared::new(envelope);
-            let at = self.network.partition_point(|other| other.hash < envelope.hash);
-            self.network.insert(at, envelope);
-        }
-        self.ghost.committed(&member.raft)?;
-        self.members[id] = Shared::new(member);
         Ok(())
     }
-}
 
-/// Whether this message can change nothing at its receiver, now or ever, crash
-/// or no crash (its disk has reached the message's term), or can only be refused
-/// there because its term has passed. Leaving it out is as if it were lost.
-fn is_ignored(envelope: &Envelope, receiver: &Member) -> bool {
-    let Restored { hard_state: durable, .. } = &receiver.disk;
-    let leading = match &receiver.raft.role {
-        RoleState::Leader(leader) => leader.followers.get(&envelope.from),
-        _ => None,
-    };
-    let now = receiver.raft.term();
-    match envelope.message {
-        Message::RequestVote { term, .. } => {
-            let taken = durable.voted_for.is_some_and(|voted_for| voted_for != envelope.from);
-            term < durable.current_term || term == durable.current_term && taken
-        }
-        Message::Append { term, .. } => term < durable.current_term,
-        Message::VoteReply { term, vote_granted: false } => term <= durable.current_term,
-        Message::VoteReply { term, .. } => {
-            let seeks = receiver.raft.role() == Role::Candidate && now == term;
-            term <= durable.current_term && !seeks
-        }
-        Message::AppendStored { term, last } => {
-            let known = leading.filter(|_| now == term);
-            let news = known.is_some_and(|known| {
-                last > known.match_index() || !matches!(known.flow(), Flow::Replicate(_))
-            });
-            term <= durable.current_term && !news
-        }
-        Message::AppendRejected { term, prev_log, .. } => {
-            let known = leading.filter(|_| now == term);
-            let news = known.is_some_and(|known| prev_log.index > known.match_index());
-            term <= durable.current_term && !news
-        }
-        _ => false,
+    fn begin_again(&mut self, id: usize, change: impl FnOnce(&mut Restored)) {
+        let rules = self.rules.clone();
+        self.alter(id, |member| {
+            member.writes.clear();
+            change(&mut member.disk);
+            member.raft = rules.start(id, &member.disk);
+        });
     }
-}
 
-/// Tickets are names: states that differ only in them are one.
-fn renumber(member: &mut Member) {
-    member.raft.outbox.renumber();
-    for (persist, ticket) in member.writes.iter_mut().zip(1..) {
-        persist.ticket = crate::Ticket(ticket);
+    pub(crate) fn alter(&mut self, id: usize, change: impl FnOnce(&mut Member)) {
+        let mut member = (*self.members[id].value).clone();
+        change(&mut member);
+        self.members[id] = Shared::new(member);
     }
-}
 
-/// Everything that stands in a log, entry by entry.
-pub(crate) fn positions(trail: &Trail) -> impl Iterator<Item = Position> + '_ {
-    trail.runs().iter().flat_map(|run| {
-        (run.first.0..=run.last.0).map(|index| Position { term: run.term, index: Index(index) })
-    })
+    pub(crate) fn change_ghost(&mut self, change: impl FnOnce(&mut Ghost)) {
+        let mut ghost = (*self.ghost.value).clone();
+        change(&mut ghost);
+        self.ghost = Shared::new(ghost);
+    }
 }

@@ -84,4 +84,26 @@ stories! {
     snapshot
     restart
     alone
+    membership
+    joint
+    learner
+    witness
+    remove_leader
+    remove_leader_of_two
+    membership_reverted
+    change_refused
+    transfer
+    transfer_refused
+    transfer_fails
+    transfer_lost
+    election_rank
+    disk_stall
+    lost_disk
+    lost_disk_does_not_vote
+    snapshot_in_pieces
+    lease
+    lease_dropped
+    lease_after_restart
+    lease_outlives_term
+    read_deadline
 }

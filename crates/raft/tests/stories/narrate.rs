@@ -1,7 +1,8 @@
 //! How the stories put messages, records and logs into words. An entry is
 //! `index^term`.
 
-use driftless_raft::{Message, NodeId, Persist, Position, Run, Source, Trail};
+use driftless_raft::{Membership, Message, NodeId, Persist, Position, Run, Source, Trail};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 fn runs(runs: &[Run]) -> String {
@@ -24,16 +25,20 @@ pub(crate) fn message(message: &Message) -> String {
         Message::PreVoteReply { term, granted } => {
             format!("PreVoteReply term {term}, {}", if *granted { "yes" } else { "no" })
         }
-        Message::RequestVote { term, last_log } => {
-            format!("RequestVote term {term}, log up to {}", position(*last_log))
+        Message::RequestVote { term, last_log, transfer } => {
+            let leave = if *transfer { ", with the leader's leave" } else { "" };
+            format!("RequestVote term {term}, log up to {}{leave}", position(*last_log))
         }
         Message::VoteReply { term, vote_granted } => {
             format!("VoteReply term {term}, {}", if *vote_granted { "yes" } else { "no" })
         }
-        Message::Append { term, prev_log, runs: entries, leader_commit, round } => {
+        Message::Append { term, prev_log, runs: entries, memberships, leader_commit, round } => {
             let mut text = format!("Append term {term}, after {}", position(*prev_log));
             if !entries.is_empty() {
                 write!(text, ": {}", runs(entries)).unwrap();
+            }
+            for entry in memberships {
+                write!(text, ", {} is {}", entry.index, membership(&entry.membership)).unwrap();
             }
             write!(text, ", commit {leader_commit}, round {round}").unwrap();
             text
@@ -48,6 +53,7 @@ pub(crate) fn message(message: &Message) -> String {
         Message::InstallSnapshot { term, last, .. } => {
             format!("InstallSnapshot term {term}, up to {last}")
         }
+        Message::TimeoutNow { term } => format!("TimeoutNow term {term}"),
         Message::Read { id } => format!("Read {id}"),
         Message::ReadReply { id, index: Some(index) } => format!("ReadReply {id}: see {index}"),
         Message::ReadReply { id, index: None } => format!("ReadReply {id}: no"),
@@ -69,6 +75,27 @@ pub(crate) fn record(persist: &Persist) -> String {
     }
     if !persist.runs.is_empty() {
         write!(text, ", add {}", runs(&persist.runs)).unwrap();
+    }
+    for entry in &persist.memberships {
+        write!(text, ", {} is {}", entry.index, membership(&entry.membership)).unwrap();
+    }
+    text
+}
+
+/// `{1 2 3}`, with `+` learners, `joint with` the outgoing voters; `w` is a witness.
+pub(crate) fn membership(membership: &Membership) -> String {
+    let set = |ids: &BTreeSet<NodeId>| {
+        let word = |id: &NodeId| {
+            if membership.is_witness(*id) { format!("S{id}w") } else { format!("S{id}") }
+        };
+        ids.iter().map(word).collect::<Vec<_>>().join(" ")
+    };
+    let mut text = format!("{{{}}}", set(&membership.voters));
+    if !membership.learners.is_empty() {
+        write!(text, " + {{{}}}", set(&membership.learners)).unwrap();
+    }
+    if membership.is_joint() {
+        write!(text, " joint with {{{}}}", set(&membership.outgoing)).unwrap();
     }
     text
 }

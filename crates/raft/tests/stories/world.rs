@@ -4,13 +4,18 @@
 //! | words | what happens |
 //! |---|---|
 //! | `members 3` | three members, S1 to S3, with empty disks |
-//! | `members 3 no-pre-vote no-check-quorum small` | the same, otherwise configured; `small`: an entry a message |
+//! | `members 3 no-pre-vote no-check-quorum small` | the same, otherwise configured; `small`: an entry a message; `chunks`: snapshots go by pieces; `readmit`: who lost its disk and caught up becomes a voter; `lease`: with leases, clocks within 10 %; `ranked`: S3 goes first, then S2 |
 //! | `log S1 term 6: 1 1 4` | S1 starts over with this term and these entries |
 //! | `campaign S1` | S1 seeks election |
 //! | `timeout S1` | time goes on to S1's deadline, and S1 wakes |
 //! | `beat S1` | 100 ms pass, and S1 wakes: a leader's heartbeat |
 //! | `sleep 500` | milliseconds pass |
 //! | `propose S1 2` | a client brings two entries |
+//! | `join S4` | S4 starts with an empty disk, and knows of nobody |
+//! | `change S1 +S4 -S2` | S1 is asked to add S4 and to remove S2; also `learner:S4`, `witness:S4`, `promote:S4`, `demote:S4`, `readmit:S4:77` (with disk 77), and `forced` |
+//! | `transfer S1 S2 500` | S1 is asked to hand over to S2 within milliseconds |
+//! | `stall S1`, `recover S1` | S1 learns that its disk does not answer, or does again |
+//! | `pause S1` | S1 learns that it stood still |
 //! | `read S1` | a client wants to read |
 //! | `sync S1`, `sync S1 one` | its writes (the oldest one) become durable |
 //! | `slow S1`, `fast S1` | from now on `run` does not (does) sync S1 |
@@ -23,14 +28,17 @@
 //! | `run` | everything is delivered and synced until nothing happens |
 //! | `break S1 S2` | S1 learns that its link to S2 broke |
 //! | `crash S1`, `restart S1` | what is not durable is lost |
+//! | `wipe S1 77` | S1 loses its disk and starts with another, of this incarnation |
+//! | `chunk S1 S2 5 900`, `fail S1 S2` | S2 has so many bytes of S1's snapshot up to 5; sending it broke off |
 //! | `compact S1 5` | a snapshot of S1 covers entries up to 5 |
 //! | `show` | terms, roles, logs |
 //! | `quietly …` | the same, without telling |
 
 use crate::narrate;
 use driftless_raft::{
-    Config, Effect, Effects, HardState, Index, Input, Membership, Message, Moment, NodeId, Persist,
-    Raft, ReadId, Restored, Role, Run, SnapshotOutcome, Source, Term, Ticket, Time, Trail,
+    Change, Config, Effect, Effects, HardState, Index, Input, Membership, Message, Moment, NodeId,
+    Persist, Promotion, Raft, ReadId, Restored, Role, Run, SnapshotOutcome, Source, Term, Ticket,
+    Time, Trail,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -66,6 +74,20 @@ impl World {
         let words: Vec<&str> = command.split_whitespace().collect();
         match words[..] {
             ["members", size, ref flags @ ..] => self.found(size.parse().unwrap(), flags),
+            ["join", who] => self.found_one(id(who), &Membership::default()),
+            ["change", who, ref wishes @ ..] => {
+                let forced = wishes.contains(&"forced");
+                let wishes = wishes.iter().filter(|&&wish| wish != "forced");
+                let changes = wishes.map(|wish| change(wish)).collect();
+                self.step(id(who), Input::ChangeMembership { changes, forced });
+            }
+            ["transfer", who, to, millis] => {
+                let deadline = self.now.after(1_000 * millis.parse::<u64>().unwrap());
+                self.step(id(who), Input::TransferLeadership { to: id(to), deadline });
+            }
+            ["stall", who] => self.step(id(who), Input::DiskStalled),
+            ["pause", who] => self.step(id(who), Input::Paused),
+            ["recover", who] => self.step(id(who), Input::DiskRecovered),
             ["campaign", who] => self.step(id(who), Input::Campaign),
             ["timeout", who] => {
                 let deadline = self.raft(id(who)).deadline().expect("a deadline");
@@ -82,7 +104,8 @@ impl World {
             }
             ["read", who] => {
                 self.reads += 1;
-                self.step(id(who), Input::Read { id: ReadId(self.reads) });
+                let deadline = self.now.after(5_000_000);
+                self.step(id(who), Input::Read { id: ReadId(self.reads), deadline });
             }
             ["sync", who] => while self.sync_one(id(who)) {},
             ["sync", who, "one"] => assert!(self.sync_one(id(who)), "nothing to sync"),
@@ -115,6 +138,18 @@ impl World {
             ["run"] => self.run(),
             ["live", millis] => self.live(1_000 * millis.parse::<u64>().unwrap()),
             ["break", who, peer] => self.step(id(who), Input::Disconnected { peer: id(peer) }),
+            ["wipe", who, incarnation] => self.wipe(id(who), incarnation.parse().unwrap()),
+            ["chunk", who, to, index, received] => {
+                let term = self.raft(id(who)).term();
+                let (to, received) = (id(to), received.parse().unwrap());
+                let index = Index(index.parse().unwrap());
+                let snapshot = self.raft(id(who)).trail().position_at(index).unwrap();
+                self.step(id(who), Input::SnapshotProgress { to, term, snapshot, received });
+            }
+            ["fail", who, to] => {
+                let (term, outcome) = (self.raft(id(who)).term(), SnapshotOutcome::Failed);
+                self.step(id(who), Input::SnapshotSent { to: id(to), term, outcome });
+            }
             ["crash", who] => self.crash(id(who)),
             ["restart", who] => self.restart(id(who)),
             ["compact", who, index] => {
@@ -133,18 +168,22 @@ impl World {
         *self = Self { flags, ..Self::default() };
         let membership = Membership::of((1..=size).map(NodeId));
         for id in membership.iter() {
-            let disk = Restored { membership: membership.clone(), ..Restored::default() };
-            let writes = VecDeque::new();
-            self.members.insert(id, Member { raft: None, disk, writes, slow: false });
-            self.start(id);
+            self.found_one(id, &membership);
         }
+    }
+
+    fn found_one(&mut self, id: NodeId, membership: &Membership) {
+        let disk = Restored::of(membership.clone());
+        let writes = VecDeque::new();
+        self.members.insert(id, Member { raft: None, disk, writes, slow: false });
+        self.start(id);
     }
 
     /// `S1 term 6: 1 1 1 4 4`
     fn preset(&mut self, words: &str) {
         let (head, terms) = words.split_once(':').unwrap();
         let (who, term) = head.split_once(" term ").unwrap();
-        let mut trail = Trail::default();
+        let mut trail = Trail::of(self.raft(id(who)).membership().clone());
         for (term, index) in terms.split_whitespace().zip(1..) {
             trail.append(Run::new(term.parse().unwrap(), index, index));
         }
@@ -156,16 +195,39 @@ impl World {
     }
 
     fn start(&mut self, id: NodeId) {
-        let flag = |name: &str| self.flags.iter().any(|flag| flag == name);
+        let flag = |name: &str| self.flag(name);
         let mut config = Config::new(id);
         config.pre_vote = !flag("no-pre-vote");
         config.check_quorum = !flag("no-check-quorum");
+        if flag("readmit") {
+            config.promotion = Promotion::Readmitted;
+        }
+        if flag("lease") {
+            config.lease_drift_ppm = Some(100_000);
+        }
+        if flag("ranked") {
+            config.election_rank = 3 - u32::try_from(id.0).unwrap().min(3);
+        }
         if flag("small") {
             config.message_bytes_max = 1 << 10;
         }
         let moment = Moment { now: self.now, random: random(id) };
         let member = self.member(id);
         member.raft = Some(Raft::new(config, member.disk.clone(), moment).unwrap());
+    }
+
+    fn flag(&self, name: &str) -> bool {
+        self.flags.iter().any(|flag| flag == name)
+    }
+
+    /// The disk is lost, and with it the links, which know each other's disks.
+    fn wipe(&mut self, id: NodeId, incarnation: u64) {
+        self.links.retain(|(from, to), _| *from != id && *to != id);
+        let member = self.member(id);
+        member.writes.clear();
+        member.disk = Restored { replacement: Some(incarnation), ..Restored::default() };
+        self.start(id);
+        self.say(id, &format!("lost its disk, and has a new one, {incarnation}"));
     }
 
     fn restart(&mut self, id: NodeId) {
@@ -233,12 +295,14 @@ impl World {
             if disk.trail.contains(last) {
                 disk.trail.compact(last);
             } else {
-                disk.trail.reset(last);
+                disk.trail.reset(last, membership);
             }
-            disk.membership = membership;
         }
         for run in persist.runs {
             disk.trail.append(run);
+        }
+        for entry in persist.memberships {
+            disk.trail.append_membership(entry);
         }
         let Ticket(ticket) = persist.ticket;
         self.say(id, &format!("write {ticket} is durable"));
@@ -250,7 +314,7 @@ impl World {
         let Some(message) = self.links.get_mut(&(from, to)).and_then(VecDeque::pop_front) else {
             return false;
         };
-        if self.members[&to].raft.is_none() {
+        if self.members.get(&to).is_none_or(|member| member.raft.is_none()) {
             self.lose(from, to, &message);
             return true;
         }
@@ -308,22 +372,54 @@ impl World {
                 self.member(id).writes.push_back(persist);
             }
             Effect::Send { to, message } => self.send(id, to, message),
-            Effect::SendEntries { to, term, prev, last_max, bytes_max, leader_commit, round } => {
+            Effect::SendEntries {
+                to,
+                term,
+                prev,
+                last_max,
+                bytes_max,
+                leader_commit,
+                round,
+                ..
+            } => {
                 // An entry is a kilobyte.
                 let last = last_max.min(Index(prev.index.0 + (bytes_max >> 10).max(1)));
-                let runs = self.raft(id).trail().runs_between(prev.index.next(), last);
-                let message = Message::Append { term, prev_log: prev, runs, leader_commit, round };
+                let (prev_log, first) = (prev, prev.index.next());
+                let trail = self.raft(id).trail();
+                let runs = trail.runs_between(first, last);
+                let memberships = trail.memberships_between(first, last).to_vec();
+                let message =
+                    Message::Append { term, prev_log, runs, memberships, leader_commit, round };
                 self.send(id, to, message);
                 let bytes = (last.0 - prev.index.0) << 10;
                 self.step(id, Input::Sent { to, term, last, bytes });
             }
-            Effect::SendSnapshot { to, term } => {
-                let raft = self.raft(id);
-                let (last, membership) = (raft.trail().base(), raft.membership().clone());
+            Effect::StopSnapshot { to, .. } => {
+                self.say(id, &format!("stops the snapshot for S{to}"));
+            }
+            Effect::SendSnapshot { to, resume, .. } if self.flag("chunks") => {
+                let from = match resume {
+                    Some((snapshot, bytes)) => format!("byte {bytes} of that up to {snapshot}"),
+                    None => "the beginning".to_owned(),
+                };
+                self.say(id, &format!("sends S{to} a snapshot, from {from}"));
+            }
+            Effect::SendSnapshot { to, term, .. } => {
+                let last = self.raft(id).trail().base();
+                let membership = self.raft(id).trail().membership_at(last.index).clone();
                 self.send(id, to, Message::InstallSnapshot { term, last, membership });
             }
             Effect::Accept { first, count } => {
                 self.say(id, &format!("accepts {count} from {first} on"));
+            }
+            Effect::AcceptChange { at, .. } => self.say(id, &format!("accepts the change at {at}")),
+            Effect::RefuseChange { .. } | Effect::RefuseTransfer { .. } => {}
+            Effect::TransferEnded { to, outcome } => {
+                self.say(id, &format!("ends the transfer to S{to}: {outcome:?}"));
+            }
+            Effect::MembershipChanged { membership } => {
+                let text = narrate::membership(&membership);
+                self.say(id, &format!("counts by {text}"));
             }
             Effect::Refuse { reason } => self.say(id, &format!("refuses: {reason:?}")),
             Effect::Apply { through } => self.say(id, &format!("applies up to {through}")),
@@ -390,6 +486,22 @@ impl World {
 
     fn raft(&self, id: NodeId) -> &Raft {
         self.members[&id].raft.as_ref().expect("a member that is up")
+    }
+}
+
+fn change(wish: &str) -> Change {
+    match wish.split_once(':') {
+        Some(("learner", who)) => Change::AddLearner(id(who)),
+        Some(("witness", who)) => Change::AddWitness(id(who)),
+        Some(("promote", who)) => Change::Promote(id(who)),
+        Some(("readmit", who)) => {
+            let (who, incarnation) = who.split_once(':').unwrap();
+            Change::Readmit { id: id(who), incarnation: incarnation.parse().unwrap() }
+        }
+        Some(("demote", who)) => Change::Demote(id(who)),
+        None if wish.starts_with('+') => Change::AddVoter(id(&wish[1..])),
+        None if wish.starts_with('-') => Change::Remove(id(&wish[1..])),
+        _ => panic!("not a change: {wish:?}"),
     }
 }
 

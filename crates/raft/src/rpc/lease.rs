@@ -1,0 +1,97 @@
+//! Leases, beyond Figure 2: thesis §6.4.1. A leader that was heard by a quorum
+//! need not ask again for a while, since none of them helps to elect another
+//! meanwhile. It answers reads without a message.
+//!
+//! This alone in the crate rests on clocks, and on nothing but how fast they
+//! run. The operator declares by how much, and both sides allow for it: a
+//! leader's lease ends early by that much, a voter's promise late. Three more
+//! things keep it true. The promise is not part of a role, since a later term
+//! does not end it. It is not on disk either, so a voter that comes back
+//! promises anew to whoever it may have been. And whatever lets somebody be
+//! elected in spite of the promise (a transfer) ends the lease for the rest of
+//! the term.
+
+use crate::note::Note;
+use crate::raft::{Context, Raft};
+use crate::roles::{Leader, RoleState};
+use crate::types::{Config, Moment, NodeId, Round, Time};
+
+/// A voter's promise to help nobody else into office for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct LeasePromise {
+    /// Whom it was made to; after a restart nobody knows.
+    pub(crate) to: Option<NodeId>,
+    /// When it ends, by the clock here.
+    pub(crate) until: Time,
+}
+
+impl Config {
+    /// How long after a round went out it may still be relied on; `None`
+    /// without leases. By whatever clock within the bound this is measured, no
+    /// more than an election timeout passes meanwhile.
+    pub(crate) fn lease_us(&self) -> Option<u64> {
+        self.lease_drift_ppm.map(|_| self.election_timeout_us.saturating_sub(self.drift_us()))
+    }
+
+    /// How long a voter that heard a leader helps nobody else: an election
+    /// timeout at least, by whatever clock within the bound.
+    pub(crate) fn abstention_us(&self) -> u64 {
+        self.election_timeout_us.saturating_add(self.drift_us())
+    }
+
+    /// How far a clock may be off after an election timeout.
+    fn drift_us(&self) -> u64 {
+        let ppm = u128::from(self.lease_drift_ppm.unwrap_or(0));
+        let drift = (u128::from(self.election_timeout_us) * ppm).div_ceil(1_000_000);
+        u64::try_from(drift).unwrap_or(u64::MAX)
+    }
+
+    /// What a voter owes that comes back: it may have promised something to
+    /// somebody just before it went away.
+    pub(crate) fn promise_after_boot(&self, moment: Moment) -> Option<LeasePromise> {
+        let until = moment.now.after(self.abstention_us());
+        self.lease_drift_ppm.map(|_| LeasePromise { to: None, until })
+    }
+}
+
+impl Raft {
+    /// `leader` is heard: nobody else gets help from here for a while.
+    pub(crate) fn promise_lease(&mut self, leader: NodeId, now: Time) {
+        if self.config.lease_drift_ppm.is_some() {
+            let until = now.after(self.config.abstention_us());
+            self.lease_promise = Some(LeasePromise { to: Some(leader), until });
+        }
+    }
+
+    /// Until when this member may not help `candidate`, if so. The one whom it
+    /// promised leads no more if it asks for votes itself.
+    pub(crate) fn abstains_until(&self, candidate: NodeId, now: Time) -> Option<Time> {
+        let promise = self.lease_promise?;
+        (promise.to != Some(candidate) && now < promise.until).then_some(promise.until)
+    }
+
+    /// Whether this leader may answer reads without asking anybody.
+    pub(crate) fn holds_lease(&self, leader: &Leader, now: Time) -> bool {
+        let Some(lease_us) = self.config.lease_us() else { return false };
+        let heard = |id| {
+            leader.followers.get(&id).is_some_and(|known| {
+                known.round_heard > Round(0)
+                    && known.round_heard >= leader.lease_from
+                    && now.since(known.heard_at) < lease_us
+            })
+        };
+        !leader.lease_forfeited
+            && leader.transfer.is_none()
+            && self.trail.membership().is_quorum(|id| id == self.config.id || heard(id))
+    }
+
+    /// This process did not run for a while, and perhaps its clock did not
+    /// either: what was heard before counts for no lease.
+    pub(crate) fn paused(&mut self, context: &mut Context<'_>) {
+        if let RoleState::Leader(leader) = &mut self.role {
+            leader.lease_from = Round(leader.round.0 + 1);
+            leader.heartbeat_due = context.now();
+            context.note(|| Note::LeaseDropped);
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Suite D, reads: by a quorum round, and by lease with clocks that drift.
+
+use super::mutant::Mutant;
+use super::scene::{Bounds, Rules, Tick};
+use super::suite::{HANDED_OVER, LEASED, LOST, RIVALS, SERVED, catches, holds};
+use super::world::World;
+use alloc::vec;
+use alloc::vec::Vec;
+
+const BOUNDS: Bounds = Bounds {
+    term_max: 2,
+    campaigns: 1,
+    proposals: 0,
+    beats: 0,
+    crashes: 0,
+    repeats: 0,
+    changes: 0,
+    compactions: 0,
+    reads: 1,
+    transfers: 0,
+    ticks: 0,
+    wipes: 0,
+};
+
+fn by_round(bounds: Bounds, mutant: Option<Mutant>) -> World {
+    World::led(3, 0, bounds, Rules { hears: true, mutant, ..Rules::default() })
+}
+
+/// Two units of real time: a clock that is slow by half says one, a fast one three.
+fn drifting() -> Vec<Tick> {
+    [[1, 3, 3], [3, 1, 1]].map(|steps| (steps.to_vec(), None)).into()
+}
+
+fn by_lease(bounds: Bounds, mutant: Option<Mutant>) -> World {
+    let ticks = drifting();
+    World::led(3, 0, bounds, Rules { hears: true, lease: true, ticks, mutant, ..Rules::default() })
+}
+
+#[test]
+fn a_read_and_an_election() {
+    holds("read", &by_round(BOUNDS, None), &[SERVED, RIVALS]);
+}
+
+#[test]
+fn a_lease_and_an_election_under_drifting_clocks() {
+    let bounds = Bounds { ticks: 2, ..BOUNDS };
+    holds("lease", &by_lease(bounds, None), &[SERVED, LEASED, RIVALS]);
+}
+
+#[test]
+fn a_lease_and_a_restart() {
+    let bounds = Bounds { crashes: 1, ticks: 1, reads: 0, ..BOUNDS };
+    // Two steps at once: the leader's lease is over just when the others are free.
+    let ticks = vec![(vec![2, 6, 6], None)];
+    let rules = Rules { ticks, ..(*by_lease(bounds, None).rules).clone() };
+    let world = by_lease(bounds, None).ruled(rules);
+    holds("lease and restart", &world, &[LEASED, LOST]);
+}
+
+#[test]
+fn a_lease_and_a_transfer() {
+    let bounds = Bounds { transfers: 1, campaigns: 0, ..BOUNDS };
+    holds("lease and transfer", &by_lease(bounds, None), &[SERVED, LEASED, HANDED_OVER]);
+}
+
+#[test]
+fn a_lease_and_a_pause() {
+    let bounds = Bounds { ticks: 1, ..BOUNDS };
+    let ticks = vec![(vec![0, 6, 6], Some(0))];
+    let rules = Rules { ticks, ..(*by_lease(bounds, None).rules).clone() };
+    let world = by_lease(bounds, None).ruled(rules);
+    holds("lease and pause", &world, &[SERVED, LEASED, RIVALS]);
+}
+
+const STALE: &str = "stale read";
+const TWO: &str = "one lease";
+
+#[test]
+fn mutant_19_read_without_a_round() {
+    catches(&by_round(BOUNDS, Some(Mutant::ReadsAlone)), STALE, 1_000_000);
+}
+
+#[test]
+fn mutant_20_read_before_the_terms_own_entry() {
+    let bounds = Bounds { proposals: 1, ..BOUNDS };
+    catches(&by_round(bounds, Some(Mutant::ReadsBeforeOwnTerm)), STALE, 1_000_000);
+}
+
+#[test]
+fn mutant_22_lease_without_drift_bound() {
+    let bounds = Bounds { ticks: 2, ..BOUNDS };
+    catches(&by_lease(bounds, Some(Mutant::LeaseWithoutBound)), TWO, 1_000_000);
+}
+
+#[test]
+fn mutant_22_lease_kept_over_a_transfer() {
+    let bounds = Bounds { transfers: 1, campaigns: 0, ..BOUNDS };
+    catches(&by_lease(bounds, Some(Mutant::LeaseOverTransfer)), TWO, 1_000_000);
+}
+
+#[test]
+fn mutant_22_lease_kept_over_a_pause() {
+    let bounds = Bounds { ticks: 1, ..BOUNDS };
+    let mutant = Some(Mutant::LeaseOverPause);
+    let ticks = vec![(vec![0, 6, 6], Some(0))];
+    let rules = Rules { ticks, mutant, ..(*by_lease(bounds, None).rules).clone() };
+    catches(&by_lease(bounds, None).ruled(rules), TWO, 1_000_000);
+}
+
+#[test]
+fn mutant_22_promise_lost_in_a_restart() {
+    let bounds = Bounds { crashes: 2, ..BOUNDS };
+    catches(&by_lease(bounds, Some(Mutant::PromiseLostInRestart)), TWO, 1_000_000);
+}

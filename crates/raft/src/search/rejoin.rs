@@ -1,0 +1,56 @@
+//! Suite F, amnesia: a member loses its disk, and comes back with another.
+
+use super::mutant::Mutant;
+use super::scene::{Bounds, Rules};
+use super::suite::{CHANGED, REJOINED, RIVALS, catches, holds, holds_deep};
+use super::world::{Action, NEW_DISK, World, name};
+use crate::Change;
+use alloc::vec;
+
+const BOUNDS: Bounds = Bounds {
+    term_max: 2,
+    campaigns: 1,
+    proposals: 0,
+    beats: 0,
+    crashes: 0,
+    repeats: 0,
+    changes: 2,
+    compactions: 0,
+    reads: 0,
+    transfers: 0,
+    ticks: 0,
+    wipes: 1,
+};
+
+fn losing(bounds: Bounds, mutant: Option<Mutant>) -> World {
+    let readmit = Change::Readmit { id: name(2), incarnation: NEW_DISK };
+    let changes = vec![vec![readmit], vec![Change::Promote(name(2))]];
+    World::led(3, 0, bounds, Rules { changes, mutant, ..Rules::default() })
+}
+
+#[test]
+fn one_loses_its_disk_and_is_let_in() {
+    let world = losing(BOUNDS, None).after(Action::Wipe(2));
+    let bounds = Bounds { changes: 1, wipes: 0, ..BOUNDS };
+    holds("lost disk", &world.bounded(bounds), &[CHANGED]);
+}
+
+#[test]
+fn one_that_lost_its_disk_votes_again() {
+    let world = losing(BOUNDS, None).after(Action::Wipe(2)).after(Action::Change(0, 0)).settled();
+    let bounds = Bounds { changes: 1, wipes: 0, ..BOUNDS };
+    holds("voter again", &world.bounded(bounds), &[CHANGED, REJOINED, RIVALS]);
+}
+
+#[test]
+#[ignore = "deep: cargo xtask check --deep"]
+fn deep_a_disk_is_lost_at_any_time() {
+    holds_deep("deep: lost disk", &losing(BOUNDS, None), &[CHANGED, REJOINED, RIVALS]);
+}
+
+/// Neither the handshake nor the member itself minds that it remembers nothing.
+#[test]
+fn mutant_votes_without_memory() {
+    let bounds = Bounds { proposals: 1, changes: 0, ..BOUNDS };
+    catches(&losing(bounds, Some(Mutant::VotesWithoutMemory)), "leader completeness", 1_000_000);
+}

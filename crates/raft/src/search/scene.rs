@@ -1,0 +1,187 @@
+//! Where a search begins, what may happen in it, and how much of that.
+
+use super::check::Ghost;
+use super::mutant::Mutant;
+use super::world::{Action, Member, Shared, World, name};
+use crate::{Change, Config, Membership, Moment, NodeId, Raft, Restored, Run, Term, Time, Trail};
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::sync::Arc;
+use alloc::vec;
+use alloc::vec::Vec;
+
+/// How much may happen in all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Bounds {
+    /// Nobody campaigns beyond this term.
+    pub(crate) term_max: u64,
+    /// Elections that are started.
+    pub(crate) campaigns: u8,
+    /// Entries that clients bring.
+    pub(crate) proposals: u8,
+    /// Heartbeats.
+    pub(crate) beats: u8,
+    /// Crashes.
+    pub(crate) crashes: u8,
+    /// Messages delivered once more than they were sent.
+    pub(crate) repeats: u8,
+    /// Changes of membership that leaders are asked for.
+    pub(crate) changes: u8,
+    /// Snapshots that let a log go.
+    pub(crate) compactions: u8,
+    /// Reads that clients ask for.
+    pub(crate) reads: u8,
+    /// Transfers that are asked for.
+    pub(crate) transfers: u8,
+    /// Steps of the clocks.
+    pub(crate) ticks: u8,
+    /// Disks that are lost.
+    pub(crate) wipes: u8,
+}
+
+/// How far each member's clock goes on in one step of real time, and whose stood
+/// still together with its process, if one's did.
+pub(crate) type Tick = (Vec<u64>, Option<usize>);
+
+/// What does not change in a search.
+#[derive(Clone, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own, on or off")]
+pub(crate) struct Rules {
+    /// As in [`Config`].
+    pub(crate) pre_vote: bool,
+    /// As in [`Config`].
+    pub(crate) check_quorum: bool,
+    /// Whether there are leases; clocks are off by half at most.
+    pub(crate) lease: bool,
+    /// Whether `AppendHeard` is delivered: where nothing rests on it, it is lost.
+    pub(crate) hears: bool,
+    /// What a leader may be asked to change.
+    pub(crate) changes: Vec<Vec<Change>>,
+    /// How clocks may go on.
+    pub(crate) ticks: Vec<Tick>,
+    /// Between whom messages arrive; everywhere, if empty.
+    pub(crate) links: Vec<(usize, usize)>,
+    /// The wrong variant that is searched, if one is.
+    pub(crate) mutant: Option<Mutant>,
+}
+
+/// An election timeout, where clocks matter.
+pub(crate) const TIMEOUT: u64 = 4;
+
+impl Rules {
+    fn drift(&self) -> Option<u32> {
+        let without_bound = self.mutant == Some(Mutant::LeaseWithoutBound);
+        self.lease.then_some(if without_bound { 0 } else { 500_000 })
+    }
+
+    fn has_clocks(&self) -> bool {
+        self.lease || !self.ticks.is_empty()
+    }
+
+    /// The fixed present (see `rebase`).
+    pub(crate) fn now(&self) -> Time {
+        Time(if self.has_clocks() { 2 * TIMEOUT } else { 2_000_000 })
+    }
+
+    /// A member that begins, or begins again, with this disk.
+    pub(crate) fn start(&self, id: usize, disk: &Restored) -> Raft {
+        let mut config = Config {
+            pre_vote: self.pre_vote,
+            check_quorum: self.check_quorum,
+            message_bytes_max: 1,
+            ..Config::new(name(id))
+        };
+        if self.has_clocks() {
+            config.election_timeout_us = TIMEOUT;
+            config.heartbeat_interval_us = 1;
+            config.election_jitter_us = 0;
+        }
+        config.lease_drift_ppm = self.drift();
+        let moment = Moment { now: self.now(), random: 0 };
+        let mut raft = Raft::new(config, disk.clone(), moment).expect("a sound disk");
+        if self.mutant == Some(Mutant::PromiseLostInRestart) {
+            raft.lease_promise = None;
+        }
+        raft
+    }
+}
+
+/// The disk of a member that has this term, vote and log, lawfully come about.
+pub(crate) fn disk(membership: &Membership, term: u64, vote: Option<u64>, log: &[Run]) -> Restored {
+    let mut disk = Restored::of(membership.clone());
+    disk.hard_state.current_term = Term(term);
+    disk.hard_state.voted_for = vote.map(NodeId);
+    for &run in log {
+        disk.trail.append(run);
+    }
+    disk
+}
+
+/// The disk of a member that is not one yet.
+pub(crate) fn nobody() -> Restored {
+    Restored { trail: Trail::of(Membership::default()), ..Restored::default() }
+}
+
+impl World {
+    /// Members with these disks, nothing committed yet.
+    pub(crate) fn new(disks: Vec<Restored>, bounds: Bounds, rules: Rules) -> Self {
+        let mut ghost = Ghost::default();
+        let mut members = Vec::new();
+        for (id, disk) in disks.into_iter().enumerate() {
+            ghost.begin(id, &disk);
+            let raft = rules.start(id, &disk);
+            members.push(Shared::new(Member { raft, disk, writes: VecDeque::new() }));
+        }
+        let (network, ghost) = (Vec::new(), Shared::new(ghost));
+        Self { members, network, ghost, left: bounds, rules: Arc::new(rules) }
+    }
+
+    /// `voters` members, and `others` that are none yet; member 1 leads term 1,
+    /// and all voters know that its first entry is committed.
+    pub(crate) fn led(voters: usize, others: usize, bounds: Bounds, rules: Rules) -> Self {
+        let membership = Membership::of((0..voters).map(name));
+        let mut disks = vec![disk(&membership, 0, None, &[]); voters];
+        disks.extend(vec![nobody(); others]);
+        let beginning = Bounds { term_max: 1, campaigns: 1, beats: 1, ..Bounds::default() };
+        let mutant = rules.mutant;
+        let world = Self::new(disks, beginning, Rules { mutant: None, ..rules });
+        let mut world = world.after(Action::Campaign(0)).settled().after(Action::Beat(0)).settled();
+        world.left = bounds;
+        for id in 0..world.members.len() {
+            let drift = Rules { mutant, ..(*world.rules).clone() }.drift();
+            world.alter(id, |member| member.raft.config.lease_drift_ppm = drift);
+        }
+        world.rules = Arc::new(Rules { mutant, ..(*world.rules).clone() });
+        world
+    }
+
+    /// The same state under other rules.
+    pub(crate) fn ruled(mut self, rules: Rules) -> Self {
+        self.rules = Arc::new(rules);
+        self
+    }
+
+    /// The same state with other bounds.
+    pub(crate) fn bounded(mut self, bounds: Bounds) -> Self {
+        self.left = bounds;
+        self
+    }
+
+    /// What comes of an action that can only go well.
+    pub(crate) fn after(&self, action: Action) -> Self {
+        self.act(action, &mut BTreeMap::new()).expect("it breaks nothing")
+    }
+
+    /// Everything is delivered and written, until nothing happens.
+    pub(crate) fn settled(mut self) -> Self {
+        loop {
+            let next = self
+                .actions()
+                .into_iter()
+                .find(|action| matches!(action, Action::Deliver(_) | Action::Sync(_)));
+            match next {
+                Some(action) => self = self.after(action),
+                None => return self,
+            }
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Suite C, snapshots: logs that are let go, and snapshots that arrive over
+//! overlapping, diverged and newer logs.
+
+use super::mutant::Mutant;
+use super::scene::{Bounds, Rules};
+use super::suite::{COMMITTED, INSTALLED, LOST, catches, holds, holds_deep, never_meets};
+use super::world::{Action, Envelope, Shared, World, name};
+use crate::{Change, Message};
+use alloc::vec;
+
+const BOUNDS: Bounds = Bounds {
+    term_max: 1,
+    campaigns: 0,
+    proposals: 0,
+    beats: 1,
+    crashes: 0,
+    repeats: 0,
+    changes: 0,
+    compactions: 0,
+    reads: 0,
+    transfers: 0,
+    ticks: 0,
+    wipes: 0,
+};
+
+/// Member 3 heard nothing of entries 2 and 3, which are committed and let go.
+fn behind(bounds: Bounds, mutant: Option<Mutant>) -> World {
+    let changes = vec![vec![Change::AddLearner(name(3))]];
+    let rules = Rules { changes, ..Rules::default() };
+    let during = Bounds { proposals: 1, changes: 1, compactions: 1, ..BOUNDS };
+    let world = World::led(3, 1, during, rules.clone());
+    let world = world.ruled(Rules { links: vec![(0, 1)], ..rules.clone() });
+    let world = world.after(Action::Change(0, 0)).settled().after(Action::Propose(0)).settled();
+    let world = world.after(Action::Compact(0)).ruled(Rules { mutant, ..rules });
+    world.bounded(bounds)
+}
+
+#[test]
+fn one_behind_gets_a_snapshot() {
+    let bounds = Bounds { repeats: 1, ..BOUNDS };
+    holds("snapshot", &behind(bounds, None), &[COMMITTED, INSTALLED]);
+}
+
+#[test]
+fn one_behind_gets_a_snapshot_and_crashes() {
+    let bounds = Bounds { beats: 1, crashes: 1, ..BOUNDS };
+    holds("snapshot and crash", &behind(bounds, None), &[INSTALLED, LOST]);
+}
+
+#[test]
+#[ignore = "deep: cargo xtask check --deep"]
+fn deep_one_behind_gets_a_snapshot_amid_an_election() {
+    let bounds = Bounds { campaigns: 1, term_max: 2, ..BOUNDS };
+    holds_deep("deep: snapshot and election", &behind(bounds, None), &[INSTALLED]);
+}
+
+/// Member 3 got its snapshot, and what came after; the snapshot comes once more.
+fn late(mutant: Option<Mutant>) -> World {
+    let is_snapshot =
+        |other: &Shared<Envelope>| matches!(other.value.message, Message::InstallSnapshot { .. });
+    let mut world = behind(BOUNDS, None).after(Action::Beat(0));
+    while !world.network.iter().any(is_snapshot) {
+        let next = world.actions().into_iter();
+        let mut next = next.filter(|next| matches!(next, Action::Deliver(_) | Action::Sync(_)));
+        world = world.after(next.next().expect("the snapshot is on its way"));
+    }
+    let at = world.network.iter().position(is_snapshot).expect("it was just seen");
+    let snapshot = world.network[at].clone();
+    let more = Bounds { proposals: 1, beats: 1, ..BOUNDS };
+    let mut world = world.settled().bounded(more).after(Action::Propose(0)).settled();
+    world = world.after(Action::Beat(0)).settled();
+    world.network.push(snapshot);
+    let rules = Rules { mutant, ..(*world.rules).clone() };
+    world.ruled(rules).bounded(Bounds { crashes: 1, repeats: 1, ..BOUNDS })
+}
+
+#[test]
+fn a_snapshot_comes_late() {
+    holds("late snapshot", &late(None), &[COMMITTED]);
+}
+
+#[test]
+fn mutant_23_snapshot_over_newer_state() {
+    catches(&late(Some(Mutant::SnapshotOverNewer)), "acknowledgements are true", 400_000);
+}
+
+#[test]
+fn mutant_25_snapshot_without_membership() {
+    let world = behind(BOUNDS, Some(Mutant::SnapshotOldMembership));
+    catches(&world, "membership in force", 400_000);
+}
+
+#[test]
+fn mutant_36_snapshot_never_sent() {
+    never_meets(&behind(BOUNDS, Some(Mutant::NeverSendsSnapshot)), INSTALLED);
+}
+
+#[test]
+fn mutant_36_rejection_without_another_try() {
+    never_meets(&behind(BOUNDS, Some(Mutant::NeverProbesAgain)), INSTALLED);
+}

@@ -1,0 +1,80 @@
+//! What is asked of a search: that it visits all there is within its bounds and
+//! meets what it is there for, or that it finds what is wrong.
+
+use super::std::println;
+use super::world::World;
+use super::{Report, search};
+
+/// With the tests.
+const STATES_MAX: usize = 3_000_000;
+/// In `cargo xtask check --deep`: as many as fit into a few gibibytes.
+const DEEP_STATES_MAX: usize = 24_000_000;
+
+fn print(name: &str, report: &Report) {
+    println!(
+        "{name}: {} states, {} actions deep, exhausted: {}",
+        report.states, report.depth, report.exhausted
+    );
+    println!("  tried: {:?}", report.actions);
+    println!("  met: {:?}", report.met);
+    if let Some(violation) = &report.violation {
+        println!("  {} after {} actions:", violation.what, violation.way.len());
+        for action in &violation.way {
+            println!("    {action}");
+        }
+    }
+}
+
+/// Searches all of it, and demands that nothing is wrong and all of this is met.
+pub(crate) fn holds(name: &str, world: &World, met: &[&str]) {
+    holds_within(name, world, met, STATES_MAX);
+}
+
+/// The same with wider bounds, for which nobody waits.
+pub(crate) fn holds_deep(name: &str, world: &World, met: &[&str]) {
+    holds_within(name, world, met, DEEP_STATES_MAX);
+}
+
+fn holds_within(name: &str, world: &World, met: &[&str], states_max: usize) {
+    let report = search(world, states_max);
+    print(name, &report);
+    assert!(report.violation.is_none(), "{name}: a violation, see above");
+    assert!(report.exhausted, "{name}: the bounds are not exhausted");
+    for situation in met {
+        assert!(report.met.get(situation).is_some_and(|&times| times > 0), "never: {situation}");
+    }
+}
+
+/// The fault must be found, by this check and in fewer states than these.
+pub(crate) fn catches(world: &World, check: &str, states_max: usize) {
+    let report = search(world, states_max);
+    print(check, &report);
+    let violation = report.violation.expect("the wrong variant is not caught");
+    assert!(violation.what.starts_with(check), "another check caught it: {}", violation.what);
+}
+
+/// Nothing bad happens, but nothing good either: with the fault, this is never
+/// met, whatever happens.
+pub(crate) fn never_meets(world: &World, situation: &str) {
+    let report = search(world, STATES_MAX);
+    print(situation, &report);
+    assert!(report.violation.is_none() && report.exhausted, "it is caught in another way");
+    assert_eq!(report.met.get(situation).copied().unwrap_or(0), 0, "met all the same");
+}
+
+pub(crate) const COMMITTED: &str = "an entry is committed";
+pub(crate) const COMMITTED_OLD: &str = "an entry of an older term is committed";
+pub(crate) const EARLY: &str = "a leader commits before its own copy is durable";
+pub(crate) const LOST: &str = "a crash loses a write";
+pub(crate) const PROPOSED: &str = "a proposal is accepted";
+pub(crate) const REJECTED: &str = "an append is rejected";
+pub(crate) const RIVALS: &str = "two leaders, of two terms";
+pub(crate) const TRUNCATED: &str = "a truncation becomes durable";
+pub(crate) const CHANGED: &str = "a change is committed";
+pub(crate) const LEFT: &str = "a joint membership is left";
+pub(crate) const REMOVED: &str = "a leader is no voter";
+pub(crate) const INSTALLED: &str = "a snapshot is installed";
+pub(crate) const SERVED: &str = "a read is served";
+pub(crate) const LEASED: &str = "a lease is held";
+pub(crate) const HANDED_OVER: &str = "a transfer ends";
+pub(crate) const REJOINED: &str = "one that lost its disk votes again";
