@@ -112,7 +112,7 @@ caught! {
     mutant_3_term_not_durable: TermNotDurable in diverged
         with Bounds { term_max: 3, beats: 1, crashes: 1, campaigns: 2, ..BOUNDS }, by "promises are kept";
     mutant_4_entries_acknowledged_before_they_are_durable: AcknowledgesVolatile in beginning
-        with Bounds { crashes: 1, ..BOUNDS }, by "committed is durable on a quorum";
+        with Bounds { crashes: 1, ..BOUNDS }, by "promises are kept";
     mutant_5_leader_counts_itself_before_its_disk: CountsItselfVolatile in beginning
         with Bounds { crashes: 1, ..BOUNDS }, by "committed is durable on a quorum";
     mutant_6_empty_append_acknowledged_before_the_disk: EmptyAcknowledgesVolatile in beginning
