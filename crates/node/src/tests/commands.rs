@@ -1,8 +1,11 @@
 //! Commands and reads, from asked to answered.
 
 use super::cluster::{Cluster, elected, options};
-use crate::port::{Answer, NodeOptions, RequestError};
-use driftless_raft::NodeId;
+use crate::envelope::OpenSession;
+use crate::port::{Answer, ClientRequest, Event, LogDone, NodeOptions, RequestError, RequestToken};
+use bytes::Bytes;
+use driftless_codec::EntryKind;
+use driftless_raft::{NodeId, Time};
 
 #[test]
 fn a_command_is_answered_where_it_was_asked_and_all_members_agree() {
@@ -117,4 +120,35 @@ fn a_command_that_could_never_wait_here_is_too_large_not_busy() {
     assert_eq!(cluster.answer(1, 1), Some(&Answer::Refused(error)));
     cluster.ask(1, 2, "sixsix");
     cluster.assert_applied(1, 2, "1");
+}
+
+/// Taken together, the command would be under way still when its session ends, and
+/// be sent again under the next.
+#[test]
+fn a_command_is_applied_once_though_its_session_ends_right_behind_it() {
+    let mut cluster = elected(1, options);
+    cluster.ask(1, 1, "one");
+    let request = ClientRequest::Propose {
+        token: RequestToken(2),
+        command: Bytes::from_static(b"two"),
+        deadline: Time(cluster.now + 5_000_000),
+    };
+    let moment = cluster.moment();
+    let mut actions = Vec::new();
+    let node = cluster.members.get_mut(&1).and_then(|member| member.node.as_mut());
+    let node = node.expect("it runs");
+    node.handle(moment, Event::Client(request), &mut actions);
+    node.flush(moment, &mut actions);
+    // An earlier boot's session, asked for long ago.
+    let open = OpenSession { node: NodeId(1), boot: 99 };
+    node.forwarded.push((NodeId(1), EntryKind::Session, open.encode()));
+    node.flush(moment, &mut actions);
+    cluster.carry_out(1, actions);
+    // One sync made both durable.
+    let first = cluster.queue.pop_front();
+    assert!(matches!(first, Some((1, Event::Log(LogDone::Appended { .. })))), "{first:?}");
+    cluster.settle();
+    cluster.pass(1_000_000);
+    cluster.assert_applied(1, 2, "2");
+    assert_eq!(cluster.members[&1].machine.seen, ["one", "two"]);
 }
