@@ -63,9 +63,12 @@ impl MemoryLog {
             }
             LogJob::Compact { snapshot, through } => {
                 self.entries.evict(through.index);
-                let done = LogDone::Compacted { snapshot: snapshot.last };
-                self.snapshot = Some(snapshot);
-                done
+                let last = snapshot.last;
+                // A leader's, newer, may have been installed meanwhile.
+                if self.snapshot.as_ref().is_none_or(|newest| newest.last < last) {
+                    self.snapshot = Some(snapshot);
+                }
+                LogDone::Compacted { snapshot: last }
             }
             LogJob::Claim { .. } => LogDone::Room(ROOM),
             LogJob::RememberPeer { peer, incarnation } => {
