@@ -1,3 +1,5 @@
+//! Sessions: what is answered again, what is refused, and what is forgotten.
+
 use super::*;
 
 fn envelope(session: SessionId, sequence: u64, lowest: u64) -> Envelope {
