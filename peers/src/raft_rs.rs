@@ -133,11 +133,7 @@ impl Cluster for RaftRs {
             let mut proposal = Message::default();
             proposal.set_msg_type(MessageType::MsgPropose);
             proposal.from = node.raft.id;
-            let entry = || {
-                let mut entry = Entry::default();
-                entry.data = self.payload.clone().into();
-                entry
-            };
+            let entry = || Entry { data: self.payload.clone().into(), ..Entry::default() };
             proposal.entries = (0..count).map(|_| entry()).collect::<Vec<_>>().into();
             node.step(proposal).expect("the leader takes it");
         } else {
