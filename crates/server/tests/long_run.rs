@@ -186,8 +186,9 @@ async fn the_directory_stays_bounded_and_the_late_get_a_snapshot() {
         let metrics = node.handle().metrics();
         println!("of {end} entries {} applied again", metrics.applied);
         assert_eq!(metrics.snapshots_loaded, 1, "{metrics:?}");
-        let applied = metrics.applied;
-        assert!((1..=2 * SNAPSHOT_EVERY).contains(&applied), "of {end} entries: {metrics:?}");
+        // None at all where the snapshot stands at the end, as the one that
+        // was just received may.
+        assert!(metrics.applied <= 2 * SNAPSHOT_EVERY, "of {end} entries: {metrics:?}");
     }
     for node in running {
         node.stop().await;
