@@ -102,7 +102,11 @@ pub(crate) async fn read_ledger(scene: &Scene) -> Result<BTreeMap<Bytes, Line>, 
                 continue;
             }
         };
-        request.revision = page.header.map_or(0, |header| header.revision).max(request.revision);
+        // Every page as of the revision of the first: a header bears the present
+        // one, which a put that nobody waits for any more may still move.
+        if request.revision == 0 {
+            request.revision = page.header.map_or(0, |header| header.revision);
+        }
         if let Some(last) = page.kvs.last() {
             let mut next = last.key.to_vec();
             next.push(0);
