@@ -125,6 +125,17 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
             self.answered(open.asked, token, Answer::ReadReady)?;
             return Ok(false);
         }
+        if open.is_read && self.plan.lease_drift_ppm.is_some() {
+            let member = &self.members[&open.asked.member];
+            let raft = member.running.as_ref().map(|running| running.node.raft());
+            let leads = raft.filter(|raft| raft.role() == Role::Leader);
+            let has_lease = leads.map(|raft| raft.has_lease(member.clock.at(self.now)));
+            match has_lease {
+                Some(true) => self.count(Situation::LeaseRead),
+                Some(false) => self.count(Situation::LeaseRanOut),
+                None => {}
+            }
+        }
         Ok(true)
     }
 

@@ -79,6 +79,12 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
                 self.count(Situation::ClockRate);
                 self.set_clock_rate(self.find(who), rate_ppm);
             }
+            Fault::StallDisk { who, for_us } => {
+                self.count(Situation::StalledDisk);
+                let (id, until) = (self.find(who), self.now + for_us);
+                let member = self.member(id);
+                member.disk_stalled_until = member.disk_stalled_until.max(until);
+            }
             Fault::SlowDisk { who, factor, for_us } => {
                 self.count(Situation::SlowDisk);
                 let id = self.find(who);
@@ -165,6 +171,9 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
         running.paused = true;
         let process = running.process;
         self.count(Situation::Pause);
+        if for_us > 5 * self.plan.election_timeout_us {
+            self.count(Situation::LongPause);
+        }
         self.after(for_us, Happening::Lift(Lift::Resume(process)));
     }
 
@@ -272,6 +281,7 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
         for id in self.everybody() {
             let member = self.member(id);
             member.disk_slowness = 1;
+            member.disk_stalled_until = 0;
             member.disk_is_full = false;
             let disk = &member.disk.memory;
             disk.limit_bytes(None);

@@ -28,6 +28,10 @@ pub enum Property {
     StateMachineSafety,
     /// What is committed is durable on a quorum.
     CommittedIsDurable,
+    /// A log holds at most one membership that is not committed.
+    OneMembershipOpen,
+    /// While a leader holds a lease nobody leads in a later term.
+    OneLease,
     /// Term, vote and commit index never go back.
     HardStateMonotonic,
     /// Nothing is applied that is not committed and locally durable.
@@ -256,7 +260,7 @@ impl Ghosts {
         &mut self,
         member: NodeId,
         raft: &Raft,
-        copies: impl Iterator<Item = Vec<&'a Trail>>,
+        copies: impl Fn(NodeId) -> Vec<&'a Trail>,
     ) -> Result<bool, Breach> {
         let now = Seen {
             role: raft.role(),
@@ -295,6 +299,9 @@ impl Ghosts {
         }
         if now.commit > before.commit {
             self.commits(member, raft, before.commit, copies)?;
+        }
+        if now.last != before.last {
+            self.one_membership_open(member, raft.trail())?;
         }
         Ok(elected)
     }
@@ -350,12 +357,37 @@ impl Ghosts {
         Ok(())
     }
 
+    /// Whatever is uncommitted to all that anybody knows can be at most one
+    /// membership: only then are the majorities before and after sure to meet.
+    fn one_membership_open(&self, member: NodeId, trail: &Trail) -> Check {
+        let behind = self.commit_index().next();
+        let open = trail.memberships_between(behind, trail.last().index).len();
+        hold!(
+            open <= 1,
+            OneMembershipOpen,
+            "the log of member {member} holds {open} memberships behind the last committed entry, {}",
+            self.commit_index()
+        );
+        Ok(())
+    }
+
+    /// `member` holds a lease in `term`: nobody can have been elected after it.
+    pub(crate) fn holds_lease(&self, member: NodeId, term: Term) -> Check {
+        let later = self.leaders.range(term.next()..).next();
+        hold!(
+            later.is_none(),
+            OneLease,
+            "member {member} holds a lease in term {term}; a later leader, and its term: {later:?}"
+        );
+        Ok(())
+    }
+
     fn commits<'a>(
         &mut self,
         member: NodeId,
         raft: &Raft,
         after: Index,
-        copies: impl Iterator<Item = Vec<&'a Trail>>,
+        copies: impl Fn(NodeId) -> Vec<&'a Trail>,
     ) -> Check {
         let (trail, term, commit) = (raft.trail(), raft.term(), raft.commit_index());
         let known = self.committed.len() as u64;
@@ -391,15 +423,14 @@ impl Ghosts {
             let position =
                 Position { term: self.committed[commit.0 as usize - 1].term, index: commit };
             let holds = |trail: &Trail| trail.base().index >= commit || trail.contains(position);
-            let (mut holding, mut members) = (0, 0);
-            for trails in copies {
-                members += 1;
-                holding += usize::from(trails.iter().any(|trail| holds(trail)));
-            }
+            // The membership in force is the newest in the log, committed or not.
+            let membership = raft.membership();
+            let stores = |id| copies(id).iter().any(|trail| holds(trail));
             hold!(
-                holding > members / 2,
+                membership.is_quorum(stores),
                 CommittedIsDurable,
-                "member {member} commits {position}, durable on {holding} of {members} members"
+                "member {member} commits {position}, durable only on {:?} of {membership:?}",
+                membership.iter().filter(|id| stores(*id)).collect::<Vec<_>>()
             );
         }
         Ok(())

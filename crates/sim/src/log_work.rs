@@ -74,6 +74,16 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
         (20 + self.random.below(usual_us)) * slowness
     }
 
+    /// Puts work off if the disk of `process` stands still.
+    pub(crate) fn waits_for_disk(&mut self, process: Process, work: ToNode) -> bool {
+        let until = self.members[&process.member].disk_stalled_until;
+        let waits = until > self.now;
+        if waits {
+            self.at(until, Happening::Node(process, work));
+        }
+        waits
+    }
+
     fn expect_log_work(&mut self, process: Process) {
         let running = self.running(process);
         if running.log_batch.is_empty() && !running.log_queue.is_empty() {
@@ -85,6 +95,9 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
 
     pub(crate) fn log_work(&mut self, process: Process) -> Result<(), Breach> {
         let id = process.member;
+        if self.waits_for_disk(process, ToNode::LogWork) {
+            return Ok(());
+        }
         let member = self.members.get_mut(&id).expect("a member of this world");
         let Some(running) = &mut member.running else { return Ok(()) };
         let is_append = |job: &&LogJob| matches!(job, LogJob::Append { .. });
@@ -165,6 +178,9 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
 
     /// Nothing waits for the log: it marks what is durable and prepares a segment.
     pub(crate) fn log_idle(&mut self, process: Process) -> Result<(), Breach> {
+        if self.waits_for_disk(process, ToNode::LogIdle) {
+            return Ok(());
+        }
         let running = self.running(process);
         if !running.log_batch.is_empty() || !running.log_queue.is_empty() {
             return Ok(());

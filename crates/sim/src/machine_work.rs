@@ -89,6 +89,9 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
     }
 
     pub(crate) fn snapshot_work(&mut self, process: Process) -> Result<(), Breach> {
+        if self.waits_for_disk(process, ToNode::SnapshotWork) {
+            return Ok(());
+        }
         let id = process.member;
         let running = self.running(process);
         let loads = match running.snapshot_queue.front() {

@@ -36,6 +36,8 @@ pub(crate) struct Member<M: StateMachine> {
     pub(crate) random: Random,
     /// How much slower its disk is than usual.
     pub(crate) disk_slowness: u64,
+    /// It finishes nothing before this.
+    pub(crate) disk_stalled_until: WorldTime,
     /// Something else has taken all room on its disk, or nearly.
     pub(crate) disk_is_full: bool,
     /// What its disk must hold.
@@ -88,7 +90,8 @@ pub(crate) enum SnapshotWork {
 
 impl<M: StateMachine> Member<M> {
     pub(crate) fn new(id: NodeId, plan: &Plan, mut random: Random) -> Self {
-        let clock = Clock::new(random.below(1 << 40), 1_000_000);
+        let rate_ppm = plan.clock_rates_ppm.get(id.0 as usize - 1).copied();
+        let clock = Clock::new(random.below(1 << 40), rate_ppm.unwrap_or(1_000_000));
         Self {
             id,
             disk: SimDisk::new(plan.sabotage == Some(Sabotage::DropSyncs)),
@@ -96,6 +99,7 @@ impl<M: StateMachine> Member<M> {
             clock,
             random,
             disk_slowness: 1,
+            disk_stalled_until: 0,
             disk_is_full: false,
             durable: Durable::default(),
             wiped: Vec::new(),
@@ -347,6 +351,7 @@ fn options(id: NodeId, plan: &Plan) -> NodeOptions {
             heartbeat_interval_us: plan.heartbeat_interval_us,
             pre_vote: plan.pre_vote,
             check_quorum: plan.check_quorum,
+            lease_drift_ppm: plan.lease_drift_ppm,
             inflight_bytes_max: plan.inflight_bytes_max,
             inflight_messages_max: plan.inflight_messages_max,
             message_bytes_max: plan.message_bytes_max,

@@ -114,6 +114,9 @@ impl fmt::Display for Fault {
                 let (whole, percent) = (rate_ppm / 1_000_000, rate_ppm / 10_000 % 100);
                 write!(f, "the clock of {who} runs {whole}.{percent:02} times as fast")
             }
+            Self::StallDisk { who, for_us } => {
+                write!(f, "the disk of {who} finishes nothing, for {}", Ms(for_us))
+            }
             Self::SlowDisk { who, factor, for_us } => {
                 write!(f, "the disk of {who} is {factor} times slower, for {}", Ms(for_us))
             }

@@ -33,6 +33,12 @@ pub struct Plan {
     pub pre_vote: bool,
     /// Whether leaders that hear no quorum step down.
     pub check_quorum: bool,
+    /// By how many millionths clocks are declared to run fast or slow, where leaders
+    /// answer reads by a lease; and in such a world no clock does more.
+    pub lease_drift_ppm: Option<u32>,
+    /// The rate at which each member's clock begins, in its microseconds to a
+    /// million of the world's.
+    pub clock_rates_ppm: Vec<u64>,
     /// Unacknowledged messages with entries that a follower may have in flight.
     pub inflight_messages_max: usize,
     /// Unacknowledged bytes that a follower may have in flight.
@@ -184,6 +190,13 @@ pub enum Fault {
         /// Its microseconds in a million of the world's.
         rate_ppm: u64,
     },
+    /// A disk finishes nothing for a while, and then goes on as if nothing had been.
+    StallDisk {
+        /// Whose.
+        who: Who,
+        /// How long.
+        for_us: u64,
+    },
     /// A disk takes `factor` times as long.
     SlowDisk {
         /// Whose.
@@ -254,6 +267,8 @@ pub enum Sabotage {
     HideWipe,
     /// An answer to a client is now and then forgotten.
     SwallowAnswer,
+    /// A clock runs four times slower than the others, and leases rely on them all.
+    HideDrift,
 }
 
 const SECOND: u64 = 1_000_000;
@@ -261,7 +276,7 @@ const MILLI: u64 = 1_000;
 
 /// The kinds of fault that a seed switches on or off as a whole: worlds with a
 /// few kinds each reach further than worlds with a little of everything.
-const KINDS: u64 = 18;
+const KINDS: u64 = 19;
 
 impl Plan {
     /// What `seed` stands for.
@@ -282,6 +297,8 @@ impl Plan {
             heartbeat_interval_us: election_timeout_us / random.between(4, 8),
             pre_vote: random.chance(7, 8),
             check_quorum: random.chance(7, 8),
+            lease_drift_ppm: None,
+            clock_rates_ppm: Vec::new(),
             inflight_messages_max: *random.pick(&[1, 3, 256]).expect("not empty"),
             inflight_bytes_max: *random.pick(&[300, 4_000, 16 << 20]).expect("not empty"),
             message_bytes_max: *random.pick(&[100, 2_000, 1 << 20]).expect("not empty"),
@@ -301,8 +318,23 @@ impl Plan {
         };
         let eighths = if seed.is_multiple_of(4) { 6 } else { 1 };
         plan.reserve_bytes = plan.segment_bytes / 8 * eighths;
+        // One world in four relies on its clocks, some of them on poor ones.
+        if random.chance(1, 4) {
+            plan.lease_drift_ppm = Some(*random.pick(&[200, 20_000, 250_000]).expect("not empty"));
+        }
+        plan.clock_rates_ppm = (0..members).map(|_| plan.draw_clock_rate(random)).collect();
         plan.draw_faults(random);
         plan
+    }
+
+    /// A rate that this world's clocks may run at.
+    fn draw_clock_rate(&self, random: &mut Random) -> u64 {
+        let bound = self.lease_drift_ppm.map_or(1_000, u64::from);
+        match random.below(4) {
+            0 => SECOND - bound,
+            1 => SECOND + bound,
+            _ => SECOND - bound + random.below(2 * bound + 1),
+        }
     }
 
     /// The same world with only these of its faults, counted from 0.
@@ -345,6 +377,8 @@ impl Plan {
             1 => Fault::PowerCut { who, for_us: brief_us },
             2 | 3 => Fault::PowerCutInWrite { who, operations: random.below(12), for_us: brief_us },
             4 => Fault::PowerCutOfAll { for_us: brief_us },
+            // Now and then for longer than anybody waits.
+            5 if random.chance(1, 4) => Fault::Pause { who, for_us },
             5 => Fault::Pause { who, for_us: brief_us },
             6 => Fault::BreakLinks { one: member, other },
             7 => Fault::Isolate { who, for_us },
@@ -352,6 +386,10 @@ impl Plan {
             9 => Fault::OneWay { from: member, to: other, for_us },
             10 => Fault::PairCut { one: member, other, for_us },
             11 => Fault::SlowNetwork { factor: random.between(2, 30), for_us: brief_us },
+            // A clock that leases rely on keeps within what was declared.
+            12 | 13 if self.lease_drift_ppm.is_some() => {
+                Fault::ClockRate { who, rate_ppm: self.draw_clock_rate(random) }
+            }
             12 => Fault::ClockLeap { who, by_us: random.between(1, 3 * SECOND) },
             13 => Fault::ClockRate { who, rate_ppm: random.between(500_000, 2 * SECOND) },
             14 => Fault::SlowDisk { who, factor: random.between(5, 200), for_us: brief_us },
@@ -367,6 +405,7 @@ impl Plan {
                 1 => Fault::Rot { who, pick: random.draw() },
                 _ => Fault::LoseWrite { who },
             },
+            17 => Fault::StallDisk { who, for_us: brief_us },
             _ => Fault::FailSync { who },
         }
     }

@@ -93,9 +93,11 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
     fn stepped(&mut self, process: Process, actions: Vec<Action>) -> Result<(), Breach> {
         let id = process.member;
         let raft = self.members[&id].running.as_ref().expect("it took a step").node.raft();
-        let copies = self.members.values().map(super::member::Member::copies);
+        let members = &self.members;
+        let copies = |id| members.get(&id).map_or_else(Vec::new, super::member::Member::copies);
         let check = self.ghosts.stepped(id, raft, copies);
         let elected = self.heed(check, false)?;
+        self.check_leases(id, elected)?;
         let raft = self.members[&id].running.as_ref().expect("it took a step").node.raft();
         if elected {
             let (term, last) = (raft.term(), raft.last());
@@ -112,6 +114,27 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
             self.stops(process, &reason);
         } else {
             self.expect_wake(process);
+        }
+        Ok(())
+    }
+
+    /// Whoever holds a lease leads in the latest term. Only an election, or a step
+    /// of the holder, can make it otherwise.
+    fn check_leases(&mut self, stepped: NodeId, elected: bool) -> Result<(), Breach> {
+        if self.plan.lease_drift_ppm.is_none() {
+            return Ok(());
+        }
+        let holders: Vec<_> = self
+            .members
+            .values()
+            .filter(|member| elected || member.id == stepped)
+            .filter_map(|member| Some((member.id, member.clock, member.running.as_ref()?)))
+            .filter(|(_, clock, running)| running.node.raft().has_lease(clock.at(self.now)))
+            .map(|(id, _, running)| (id, running.node.raft().term()))
+            .collect();
+        for (id, term) in holders {
+            let check = self.ghosts.holds_lease(id, term);
+            self.heed(check, ())?;
         }
         Ok(())
     }

@@ -40,6 +40,7 @@ situations! {
     PowerCutOfAll: "fault: all members lost power at once", demanded;
     Restart: "fault: a member came back", demanded;
     Pause: "fault: a process was paused", demanded;
+    LongPause: "fault: a process was paused for longer than several elections take", demanded;
     LinkBroken: "fault: a link broke with what was in flight", demanded;
     Partition: "fault: the network fell in two", demanded;
     LeaderIsolated: "fault: a leader was cut off", demanded;
@@ -49,6 +50,7 @@ situations! {
     ClockLeap: "fault: a clock leapt ahead", demanded;
     ClockRate: "fault: a clock ran fast or slow", demanded;
     SlowDisk: "fault: a disk was slow", demanded;
+    StalledDisk: "fault: a disk finished nothing for a while", demanded;
     FullDisk: "fault: a disk was full", demanded;
     FullDiskOfAll: "fault: all disks were full at once", demanded;
     FailedSync: "fault: a sync failed", demanded;
@@ -74,6 +76,8 @@ situations! {
     RecordSurvivedUnsynced: "a record that was never acknowledged survived a crash", demanded;
     RecordLost: "a record that was never acknowledged was lost in a crash", demanded;
     DuplicateSuppressed: "a command that came twice was applied once", demanded;
+    LeaseRead: "a leader answered a read by its lease", demanded;
+    LeaseRanOut: "a read reached a leader whose lease had run out", demanded;
     FollowerRead: "a follower served a linearizable read", demanded;
     Forwarded: "a follower's client had its command applied", demanded;
     UnknownOutcome: "a client never learnt what became of its command", demanded;

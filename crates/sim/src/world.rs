@@ -12,7 +12,7 @@ use crate::invariants::{Breach, Failure, Ghosts, Property};
 use crate::linearizable::Model;
 use crate::member::Member;
 use crate::network::{ConnectionId, End, Network, Process};
-use crate::plan::Plan;
+use crate::plan::{Plan, Sabotage};
 use crate::random::{Digest, Random};
 use crate::report::{Report, Situation};
 use crate::workload::Workload;
@@ -178,7 +178,15 @@ impl Eq for Scheduled {}
 
 impl<'a, M: StateMachine, W: Workload<M>> World<'a, M, W> {
     /// The world of `plan`, before its first moment.
-    pub fn new(plan: Plan, workload: W) -> Self {
+    pub fn new(mut plan: Plan, workload: W) -> Self {
+        if plan.sabotage == Some(Sabotage::HideDrift) {
+            // One runs far too slow for the others.
+            plan.clock_rates_ppm.fill(1_600_000);
+            if let Some(first) = plan.clock_rates_ppm.first_mut() {
+                *first = 400_000;
+            }
+            plan.lease_drift_ppm = Some(200);
+        }
         let mut random = Random::new(plan.seed ^ 0x776f_726c_6421);
         let ids = (1..=plan.members).map(NodeId);
         let client_random = random.split();

@@ -83,6 +83,7 @@ const PLANTED: &[(Sabotage, &[Property], u64)] = &[
     (Sabotage::SkipApply, &[Property::Linearizable, Property::SameState], 20),
     (Sabotage::AcknowledgeEarly, &[Property::CommittedIsDurable, Property::AppliedIsDurable], 20),
     (Sabotage::SwallowAnswer, &[Property::AnsweredOnce], 20),
+    (Sabotage::HideDrift, &[Property::OneLease], 200),
     (Sabotage::HideWipe, &[Property::LeaderCompleteness, Property::CommittedIsDurable], 1_000),
 ];
 
@@ -95,6 +96,8 @@ fn every_planted_bug_is_found() {
 
 /// What the ghosts check.
 const GHOSTS: &[Property] = &[
+    Property::OneLease,
+    Property::OneMembershipOpen,
     Property::AppliedIsDurable,
     Property::AppliedAtMostOnce,
     Property::CommittedIsDurable,
@@ -109,10 +112,13 @@ const GHOSTS: &[Property] = &[
     Property::StateMachineSafety,
 ];
 
-/// Without the ghosts, a bug that loses writes shows in what clients saw.
+/// Without the ghosts, a bug that loses writes, or that reads what is old, shows in
+/// what clients saw.
 #[test]
-fn lost_writes_show_in_client_histories_alone() {
-    for sabotage in [Sabotage::AcknowledgeEarly, Sabotage::HideWipe, Sabotage::SkipApply] {
+fn bugs_show_in_client_histories_alone() {
+    let planted =
+        [Sabotage::AcknowledgeEarly, Sabotage::HideWipe, Sabotage::SkipApply, Sabotage::HideDrift];
+    for sabotage in planted {
         found(sabotage, GHOSTS, 1_000, |property| property == Property::Linearizable);
     }
 }

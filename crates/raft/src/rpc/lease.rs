@@ -85,6 +85,16 @@ impl Raft {
             && self.trail.membership().is_quorum(|id| id == self.config.id || heard(id))
     }
 
+    /// Whether this member leads and may, at `now` by its own clock, answer reads
+    /// without asking anybody. For checks: to read, step it with
+    /// [`Input::Read`](crate::Input::Read).
+    pub fn has_lease(&self, now: Time) -> bool {
+        match &self.role {
+            RoleState::Leader(leader) => self.holds_lease(leader, now),
+            _ => false,
+        }
+    }
+
     /// This process did not run for a while, and perhaps its clock did not
     /// either: what was heard before counts for no lease.
     pub(crate) fn paused(&mut self, context: &mut Context<'_>) {
