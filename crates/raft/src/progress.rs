@@ -16,10 +16,15 @@ pub struct Progress {
     pub(crate) flow: Flow,
     /// Whether a `SendEntries` is unanswered.
     pub(crate) permission: Permission,
+    /// The newest round that it is to be asked in: all heartbeats, and those rounds
+    /// for reads that need its answer.
+    pub(crate) round_due: Round,
     /// The newest round that went out to it.
     pub(crate) round_sent: Round,
     /// The newest round that it answered.
     pub(crate) round_heard: Round,
+    /// The newest round for reads that it did not answer in time.
+    pub(crate) round_missed: Round,
     /// When that round, or one just before it, went out.
     pub(crate) heard_at: Time,
     /// The highest commit index that went out to it.
@@ -103,7 +108,8 @@ impl Window {
 }
 
 impl Progress {
-    /// A follower of a new leader whose log ends at `last_index`.
+    /// A follower of a new leader whose log ends at `last_index`. It is due a
+    /// message, whatever round there is.
     pub(crate) fn new(last_index: Index, now: Time) -> Self {
         Self {
             // Rule ST.2: next_index starts after the leader's last entry,
@@ -112,8 +118,10 @@ impl Progress {
             match_index: Index(0),
             flow: Flow::Probe { sent: false },
             permission: Permission::None,
+            round_due: Round(1),
             round_sent: Round(0),
             round_heard: Round(0),
+            round_missed: Round(0),
             heard_at: now,
             commit_sent: Index(0),
             partial: None,

@@ -35,7 +35,8 @@ pub(crate) struct Leader {
 }
 
 impl Leader {
-    /// Opens a round: every follower will be sent a message that bears it.
+    /// Opens a round. Whoever is due an answer to it will be sent a message that
+    /// bears it; others may be.
     pub(crate) fn open_round(&mut self) -> Round {
         self.round = Round(self.round.0 + 1);
         self.round
@@ -111,6 +112,7 @@ impl Raft {
         let RoleState::Leader(leader) = &mut self.role else { return };
         // Rule SL.2: repeat during idle periods, so that nobody seeks election.
         let round = leader.open_round();
+        leader.followers.values_mut().for_each(|known| known.round_due = round);
         leader.heartbeats.push_back((round, now));
         leader.heartbeats.retain(|&(_, sent)| now.since(sent) < timeout);
         leader.heartbeat_due = now.after(self.config.heartbeat_interval_us);

@@ -128,6 +128,7 @@ impl Raft {
             RoleState::Leader(leader) => {
                 if let Some(known) = leader.followers.get_mut(&peer) {
                     known.pause();
+                    leader.reads.ask_rest_now(context.now());
                 }
             }
             _ => {}

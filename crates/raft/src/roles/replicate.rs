@@ -56,7 +56,7 @@ impl Raft {
                         witness,
                     });
                 }
-                _ if known.round_sent < round || news => {
+                _ if known.round_sent < known.round_due || news => {
                     let runs = Vec::new();
                     let memberships = Vec::new();
                     let message =

@@ -3,14 +3,17 @@
 //! read arrived, and serve it once that index is applied.
 //!
 //! One round confirms every read that arrived before it was opened. Those that
-//! arrive while it is under way share the next one.
+//! arrive while it is under way share the next one. A round asks no more
+//! followers than make a quorum; the others only if those do not answer soon.
 
 use crate::effect::{Effect, ReadRefusal};
+use crate::membership::Membership;
 use crate::message::Message;
 use crate::raft::{Context, Raft};
-use crate::roles::{ForwardedRead, RoleState};
-use crate::types::{Index, NodeId, ReadId, Round, Time};
+use crate::roles::{ForwardedRead, Leader, RoleState};
+use crate::types::{Config, Index, NodeId, ReadId, Round, Time};
 use alloc::vec::Vec;
+use core::cmp::Reverse;
 use core::mem;
 
 /// Reads that a leader has taken on.
@@ -28,6 +31,9 @@ struct Batch {
     round: Round,
     /// The commit index when the round was opened.
     read_index: Index,
+    /// When to ask the other voters, too, if this is not confirmed by then;
+    /// `None` once that is done.
+    ask_rest_at: Option<Time>,
     reads: Vec<Read>,
 }
 
@@ -69,14 +75,30 @@ impl ReadQueue {
 
     /// All times in it, for `rebase`.
     pub(crate) fn times(&mut self) -> impl Iterator<Item = &mut Time> {
-        let confirming = self.confirming.iter_mut().flat_map(|batch| &mut batch.reads);
-        confirming.chain(&mut self.waiting).map(|read| &mut read.deadline)
+        let confirming = self.confirming.iter_mut().flat_map(|batch| {
+            let reads = batch.reads.iter_mut().map(|read| &mut read.deadline);
+            reads.chain(&mut batch.ask_rest_at)
+        });
+        confirming.chain(self.waiting.iter_mut().map(|read| &mut read.deadline))
     }
 
-    /// When the first of them is given up.
+    /// When the first of them is given up, or more followers are asked.
     pub(crate) fn deadline(&self) -> Option<Time> {
         let confirming = self.confirming.iter().flat_map(|batch| &batch.reads);
-        confirming.chain(&self.waiting).map(|read| read.deadline).min()
+        let give_up = confirming.chain(&self.waiting).map(|read| read.deadline);
+        give_up.chain(self.ask_rest_at()).min()
+    }
+
+    /// When the round under way goes to the other voters as well, if ever.
+    pub(crate) fn ask_rest_at(&self) -> Option<Time> {
+        self.confirming.as_ref().and_then(|batch| batch.ask_rest_at)
+    }
+
+    /// Somebody who may have been asked will not answer.
+    pub(crate) fn ask_rest_now(&mut self, now: Time) {
+        if let Some(Batch { ask_rest_at: Some(at), .. }) = &mut self.confirming {
+            *at = now;
+        }
     }
 
     /// Refuses those whose deadline has come.
@@ -160,24 +182,82 @@ impl Raft {
                 read.ready(context, commit_index);
             }
         }
+        let (me, membership) = (self.config.id, self.trail.membership());
         loop {
             if leader.reads.confirming.is_none() && !leader.reads.waiting.is_empty() {
-                let reads = mem::take(&mut leader.reads.waiting);
                 let round = leader.open_round();
-                leader.reads.confirming = Some(Batch { round, read_index: commit_index, reads });
+                leader.ask_quorum(me, membership);
+                leader.reads.confirming = Some(Batch {
+                    round,
+                    read_index: commit_index,
+                    ask_rest_at: Some(context.now().after(self.config.read_patience_us())),
+                    reads: mem::take(&mut leader.reads.waiting),
+                });
             }
             let confirmed = leader.reads.confirming.take_if(|batch| {
-                self.trail.membership().is_quorum(|id| {
+                membership.is_quorum(|id| {
                     // Nobody is asked whether this member is still its own leader.
                     let known = leader.followers.get(&id);
-                    id == self.config.id
-                        || known.is_some_and(|known| known.round_heard >= batch.round)
+                    id == me || known.is_some_and(|known| known.round_heard >= batch.round)
                 })
             });
-            let Some(batch) = confirmed else { return };
+            let Some(batch) = confirmed else { break };
             for read in batch.reads {
                 read.ready(context, batch.read_index);
             }
         }
+        if let Some(batch) = &mut leader.reads.confirming
+            && batch.ask_rest_at.take_if(|at| *at <= context.now()).is_some()
+        {
+            let round = batch.round;
+            leader.ask_rest(round, membership);
+        }
+    }
+}
+
+impl Leader {
+    /// Chooses who is asked in the round just opened: one voter after the other,
+    /// until with this member they are a quorum. First go those who have let no
+    /// round pass for the longest time, and of them those who answered last.
+    fn ask_quorum(&mut self, me: NodeId, membership: &Membership) {
+        let round = self.round;
+        loop {
+            let is_asked = |id| {
+                id == me || self.followers.get(&id).is_some_and(|known| known.round_due == round)
+            };
+            if membership.is_quorum(is_asked) {
+                return;
+            }
+            let others = self
+                .followers
+                .iter_mut()
+                .filter(|(id, known)| membership.is_voter(**id) && known.round_due < round);
+            let best = others
+                .min_by_key(|(id, known)| (known.round_missed, Reverse(known.round_heard), **id));
+            let Some((_, known)) = best else { return };
+            known.round_due = round;
+        }
+    }
+
+    /// Those who were asked in `round` did not all answer in time: asks the other
+    /// voters as well, and remembers who was silent.
+    fn ask_rest(&mut self, round: Round, membership: &Membership) {
+        let newest = self.round;
+        for (&id, known) in &mut self.followers {
+            if known.round_due >= round && known.round_heard < round {
+                known.round_missed = round;
+            }
+            if membership.is_voter(id) {
+                known.round_due = newest;
+            }
+        }
+    }
+}
+
+impl Config {
+    /// How long a round for reads waits for those who were asked: long against
+    /// an answer from a member that is well, short against a heartbeat.
+    fn read_patience_us(&self) -> u64 {
+        self.heartbeat_interval_us.div_ceil(8)
     }
 }

@@ -34,6 +34,8 @@ pub(crate) type Met = BTreeMap<&'static str, u64>;
 pub(crate) enum Action {
     Campaign(usize),
     Beat(usize),
+    /// Those who were asked about a read take too long.
+    AskRest(usize),
     Propose(usize),
     /// One of the changes in the rules.
     Change(usize, usize),
@@ -55,6 +57,7 @@ impl Action {
         match self {
             Self::Campaign(_) => "campaign",
             Self::Beat(_) => "heartbeat",
+            Self::AskRest(_) => "ask the rest",
             Self::Propose(_) => "propose",
             Self::Change(..) => "change",
             Self::Transfer(..) => "transfer",
@@ -158,6 +161,12 @@ impl World {
             if leads && left.beats > 0 {
                 actions.push(Action::Beat(id));
             }
+            if let RoleState::Leader(leader) = &raft.role
+                && leader.reads.ask_rest_at().is_some()
+                && leader.heartbeat_due > self.rules.now()
+            {
+                actions.push(Action::AskRest(id));
+            }
             if leads && left.proposals > 0 {
                 actions.push(Action::Propose(id));
             }
@@ -235,6 +244,7 @@ impl World {
             Action::Crash(id, done) => format!("crash: {} with {done} writes done", name(id)),
             Action::Campaign(id)
             | Action::Beat(id)
+            | Action::AskRest(id)
             | Action::Propose(id)
             | Action::Read(id)
             | Action::Compact(id)
@@ -261,6 +271,14 @@ impl World {
                 world.alter(id, |member| {
                     if let RoleState::Leader(leader) = &mut member.raft.role {
                         leader.heartbeat_due = now;
+                    }
+                });
+                world.step(id, Input::Wake, met)?;
+            }
+            Action::AskRest(id) => {
+                world.alter(id, |member| {
+                    if let RoleState::Leader(leader) = &mut member.raft.role {
+                        leader.reads.ask_rest_now(now);
                     }
                 });
                 world.step(id, Input::Wake, met)?;

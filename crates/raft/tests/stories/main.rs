@@ -81,6 +81,7 @@ stories! {
     pipelining
     slow_disk
     read_index
+    read_quorum
     snapshot
     restart
     alone
