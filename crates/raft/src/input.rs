@@ -46,7 +46,8 @@ pub enum Input {
     /// The disk answers again.
     DiskRecovered,
     /// The process stood still, or its clock did, for longer than the bound on
-    /// clock drift allows for. Tell it before anything else that came meanwhile.
+    /// clock drift allows for; or its clock leapt, which looks the same from within.
+    /// Tell it before anything else that came meanwhile.
     Paused,
     /// A linearizable read (or a batch of them) wants to know which index it
     /// must see. Answered later by `ReadReady` or `ReadRefused`.

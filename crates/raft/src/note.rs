@@ -190,6 +190,8 @@ pub enum Note {
     },
     /// What was heard so far counts for no lease any more.
     LeaseDropped,
+    /// What it promised a leader holds for as long again as when it was promised.
+    LeasePromiseRenewed,
     /// It would seek election, but may have promised a leader not to, for now.
     ElectionPostponed,
     /// The membership without it is committed, so it leads no more.
@@ -355,6 +357,9 @@ impl fmt::Display for Note {
                 write!(f, "member {follower} gets no further with its snapshot -> begin again")
             }
             Self::LeaseDropped => write!(f, "I was paused -> hold no lease until heard again"),
+            Self::LeasePromiseRenewed => {
+                write!(f, "I was paused -> what I promised holds as if I had done so now")
+            }
             Self::ElectionPostponed => {
                 write!(f, "a leader may hold a lease by my promise -> wait with the election")
             }

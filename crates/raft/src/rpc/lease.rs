@@ -95,9 +95,14 @@ impl Raft {
         }
     }
 
-    /// This process did not run for a while, and perhaps its clock did not
-    /// either: what was heard before counts for no lease.
+    /// This process did not run for a while, and nobody knows what its clock did
+    /// meanwhile. It may have stood still: what was heard before counts for no
+    /// lease. It may have leapt ahead: what was promised before is promised anew.
     pub(crate) fn paused(&mut self, context: &mut Context<'_>) {
+        if let Some(promise) = &mut self.lease_promise {
+            promise.until = context.now().after(self.config.abstention_us());
+            context.note(|| Note::LeasePromiseRenewed);
+        }
         if let RoleState::Leader(leader) = &mut self.role {
             leader.lease_from = Round(leader.round.0 + 1);
             leader.heartbeat_due = context.now();

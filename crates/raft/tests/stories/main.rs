@@ -106,5 +106,6 @@ stories! {
     lease_dropped
     lease_after_restart
     lease_outlives_term
+    lease_promise_after_leap
     read_deadline
 }
