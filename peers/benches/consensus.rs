@@ -3,6 +3,7 @@
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use driftless_peers::Cluster;
+use driftless_peers::alone::Alone;
 use driftless_peers::ours::Ours;
 use driftless_peers::raft_rs::{Mode, RaftRs};
 use std::hint::black_box;
@@ -16,10 +17,11 @@ fn consensus(criterion: &mut Criterion) {
                 bencher.iter(|| cluster.replicate(black_box(count)));
             });
         };
-        run("driftless", Box::new(Ours::new()));
+        run("driftless", Box::new(Alone::new()));
         run("raft-rs", Box::new(RaftRs::new(Mode::Default)));
         run("raft-rs, batch_append", Box::new(RaftRs::new(Mode::BatchAppend)));
         run("raft-rs, one proposal", Box::new(RaftRs::new(Mode::OneProposal)));
+        run("driftless, the whole node", Box::new(Ours::new()));
     }
 }
 

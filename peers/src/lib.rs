@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod alone;
 pub mod ours;
 pub mod raft_rs;
 

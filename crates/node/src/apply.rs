@@ -250,7 +250,7 @@ impl Node {
             actions.push(Action::Snapshot(SnapshotJob::Save { meta, sidecar, maker }));
         }
         let Some((first, last)) = self.applier.next() else { return };
-        if let Some(entries) = self.cache.range(first, last, BATCH_BYTES_MAX) {
+        if let Some(entries) = self.payloads.range(first, last, BATCH_BYTES_MAX) {
             let (count, entries) = (entries.count(), entries.iter());
             let prepared = self.applier.prepare(entries, count, &mut self.sessions);
             self.apply(prepared, actions);
@@ -292,8 +292,8 @@ impl Node {
             }
         }
         self.applier.applied = through;
-        self.cache.mark_applied(through.index);
-        self.cache.evict(through.index.min(self.raft.durable_index()));
+        self.payloads.mark_applied(through.index);
+        self.payloads.evict(through.index.min(self.raft.durable_index()));
         self.serve_reads(actions);
         self.pump(actions);
     }

@@ -52,7 +52,7 @@ impl Block {
 
 /// Neighbouring entries of the cache.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Stretch<'a> {
+pub struct Stretch<'a> {
     cache: &'a EntryCache,
     block: usize,
     /// From this entry of that block on.
@@ -63,17 +63,17 @@ pub(crate) struct Stretch<'a> {
 
 impl<'a> Stretch<'a> {
     /// How many there are, at least one.
-    pub(crate) fn count(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.count
     }
 
     /// What they count for, all together.
-    pub(crate) fn bytes(&self) -> u64 {
+    pub fn bytes(&self) -> u64 {
         self.bytes as u64
     }
 
     /// The entries.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &'a Entry> + Clone + use<'a> {
+    pub fn iter(&self) -> impl Iterator<Item = &'a Entry> + Clone + use<'a> {
         let &Self { cache, block, mut from, mut count, .. } = self;
         let blocks = cache.blocks.range(block..).map_while(move |block| {
             let entries = &block.entries()[from..];

@@ -1,9 +1,9 @@
 //! What clients of this member ask, and what becomes of it: proposed here as
 //! leader, forwarded to the leader, confirmed as reads, and answered in time.
 
-use crate::effects::unplaced;
 use crate::envelope::{ENVELOPE_BYTES, Envelope, OPEN_SESSION_BYTES};
 use crate::node::{HOUSEKEEPING_US, Node};
+use crate::payloads::unplaced;
 use crate::port::{Action, Answer, ClientRequest, RequestError, RequestToken};
 use crate::room::entry_bytes;
 use bytes::Bytes;
@@ -50,7 +50,7 @@ impl Node {
             self.refuse_forwarded(ForwardRefusal::DiskFull, actions);
             return;
         }
-        if self.cache.unapplied_bytes() > self.options.pending_bytes_max {
+        if self.payloads.unapplied_bytes() > self.options.pending_bytes_max {
             self.refuse_forwarded(ForwardRefusal::Busy, actions);
             return;
         }
@@ -72,11 +72,11 @@ impl Node {
             return;
         }
         let count = entries.len() as u64;
-        self.accepting = entries;
+        self.payloads.offer(entries);
         self.refused = false;
         self.step(moment, Input::Propose { count }, actions);
         if self.refused {
-            self.accepting.clear();
+            self.payloads.end_offer();
             self.proposals.put_back(sequences.into_iter());
             self.forwarded.splice(0..0, forwarded);
             self.refuse_forwarded(ForwardRefusal::NotLeader, actions);

@@ -4,13 +4,10 @@ use crate::cache::cost;
 use crate::node::{HOUSEKEEPING_US, Node};
 use crate::port::Frame;
 use crate::port::{Action, LogJob};
-use bytes::Bytes;
 use driftless_codec::frame::AppendHead;
-use driftless_codec::membership::encode_membership;
-use driftless_codec::{Entry, EntryKind, PeerFrame};
-use driftless_log::{Record, SnapshotMeta};
-use driftless_raft::{Effect, Index, Input, Moment, NodeId, Persist, Position, Run, Source};
-use std::sync::Arc;
+use driftless_codec::{Entry, PeerFrame};
+use driftless_log::SnapshotMeta;
+use driftless_raft::{Effect, Index, Input, Moment, NodeId, Persist};
 
 /// The same entries are not sent to the same follower again before this.
 const SEND_AGAIN_US: u64 = 20_000;
@@ -76,7 +73,7 @@ impl Node {
                 self.begin_sending_snapshot(moment, to, term, actions);
             }
             Effect::Accept { count, .. } => {
-                assert_eq!(count, self.accepting.len() as u64, "accepted as proposed");
+                assert_eq!(count, self.payloads.offered() as u64, "accepted as proposed");
             }
             Effect::Refuse { .. } => self.refused = true,
             Effect::StopSnapshot { to, .. } => {
@@ -113,46 +110,8 @@ impl Node {
     }
 
     fn persist(&mut self, persist: Persist, actions: &mut Vec<Action>) {
-        let Persist { ticket, hard_state, truncate_from, runs, memberships, source } = persist;
-        if let Some(from) = truncate_from {
-            self.cache.truncate_from(from);
-        }
-        let mut snapshot = None;
-        let mut entries: Vec<Entry> = match source {
-            Source::HardState => Vec::new(),
-            Source::Noop => vec![unplaced(EntryKind::Noop, Bytes::new())],
-            Source::Membership => memberships
-                .iter()
-                .map(|entry| unplaced(EntryKind::Membership, encode_membership(&entry.membership)))
-                .collect(),
-            Source::Proposal => std::mem::take(&mut self.accepting),
-            Source::Append { .. } => {
-                let mut arriving = std::mem::take(&mut self.arriving);
-                let first = runs.first().map_or(Index(u64::MAX), |run| run.first);
-                // The part that is here already comes first.
-                let here = arriving.partition_point(|entry| entry.position.index < first);
-                arriving.drain(..here);
-                arriving
-            }
-            Source::Snapshot { last, membership } => {
-                self.cache.reset(self.applier.applied.index);
-                snapshot = Some(SnapshotMeta { last, membership });
-                Vec::new()
-            }
-        };
-        let wanted: u64 = runs.iter().map(Run::count).sum();
-        assert_eq!(wanted, entries.len() as u64, "every entry to persist has its bytes");
-        let mut rest = &mut entries[..];
-        for run in &runs {
-            let (entries, after) = rest.split_at_mut(run.count() as usize);
-            for (entry, index) in entries.iter_mut().zip(run.first.0..) {
-                entry.position = Position { term: run.term, index: Index(index) };
-            }
-            rest = after;
-        }
-        let group = self.group;
-        let record = Arc::new(Record { group, hard_state, truncate_from, snapshot, entries });
-        self.cache.push(&record);
+        let ticket = persist.ticket;
+        let record = self.payloads.record(persist, self.applier.applied.index);
         self.room.hand_over(ticket, &record);
         actions.push(Action::Log(LogJob::Append { ticket, record }));
     }
@@ -178,7 +137,7 @@ impl Node {
             return;
         }
         self.last_sent.insert(to, (term, first, moment.now));
-        if let Some(entries) = self.cache.range(first, last_max, bytes_max) {
+        if let Some(entries) = self.payloads.range(first, last_max, bytes_max) {
             let last = Index(head.prev_log.index.0 + entries.count() as u64);
             let bytes = entries.bytes();
             let frame = match &self.encoded {
@@ -214,9 +173,4 @@ impl Node {
         self.log_reads.insert(self.next_log_read, purpose);
         self.next_log_read
     }
-}
-
-/// An entry that is yet to get its place in the log.
-pub(crate) fn unplaced(kind: EntryKind, payload: Bytes) -> Entry {
-    Entry { position: Position::ZERO, kind, payload }
 }

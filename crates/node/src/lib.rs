@@ -18,6 +18,7 @@ mod log_port;
 mod machine_port;
 mod memory_log;
 pub mod node;
+mod payloads;
 mod peers;
 pub mod port;
 mod proposals;
@@ -28,6 +29,7 @@ mod snapshot_port;
 mod snapshots;
 mod transfer;
 
+pub use cache::Stretch;
 pub use driftless_codec as codec;
 pub use driftless_log as log;
 pub use driftless_machine as machine;
@@ -36,6 +38,7 @@ pub use log_port::run_log_jobs;
 pub use machine_port::{applied_position, apply_inline};
 pub use memory_log::MemoryLog;
 pub use node::{Node, StartError};
+pub use payloads::Payloads;
 pub use port::*;
 pub use snapshot_port::SnapshotPort;
 

@@ -1,10 +1,10 @@
 //! The node itself: events in, actions out, one owner of all its state.
 
 use crate::apply::Applier;
-use crate::cache::EntryCache;
 use crate::clients::{refuse, refuse_all};
 use crate::effects::{Encoded, ReadPurpose};
 use crate::links::Links;
+use crate::payloads::Payloads;
 use crate::port::{Action, ClientRequest, Event, LogJob, NodeOptions, RequestError, Status};
 use crate::proposals::Proposals;
 use crate::reads::Reads;
@@ -12,8 +12,8 @@ use crate::room::LogRoom;
 use crate::sessions::Sessions;
 use crate::snapshots::Snapshots;
 use bytes::Bytes;
+use driftless_codec::EntryKind;
 use driftless_codec::frame::ForwardRefusal;
-use driftless_codec::{Entry, EntryKind};
 use driftless_log::{Identity, Recovered};
 use driftless_machine::Durable;
 use driftless_raft::{
@@ -75,7 +75,7 @@ pub struct Node {
     pub(crate) incarnation: u64,
     pub(crate) raft: Raft,
     pub(crate) links: Links,
-    pub(crate) cache: EntryCache,
+    pub(crate) payloads: Payloads,
     pub(crate) proposals: Proposals,
     pub(crate) reads: Reads,
     pub(crate) sessions: Sessions,
@@ -91,9 +91,6 @@ pub struct Node {
     pub(crate) housekeeping_at: Option<Time>,
     pub(crate) started: bool,
     pub(crate) stopped: bool,
-    // Beside the step in progress: the bytes of the entries that it is about.
-    pub(crate) accepting: Vec<Entry>,
-    pub(crate) arriving: Vec<Entry>,
     pub(crate) encoded: Option<Encoded>,
     pub(crate) refused: bool,
     pub(crate) effects: Effects,
@@ -149,7 +146,7 @@ impl Node {
             group,
             incarnation,
             links,
-            cache: EntryCache::new(options.cache_bytes_max),
+            payloads: Payloads::new(group, options.cache_bytes_max),
             proposals: Proposals::new(node_id, moment.random, options.pending_bytes_max),
             reads: Reads::new(moment.random.rotate_left(32)),
             sessions,
@@ -163,8 +160,6 @@ impl Node {
             housekeeping_at: None,
             started: false,
             stopped: false,
-            accepting: Vec::new(),
-            arriving: Vec::new(),
             encoded: None,
             refused: false,
             effects: Effects::new(),

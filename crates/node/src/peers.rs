@@ -97,9 +97,9 @@ impl Node {
         actions: &mut Vec<Action>,
     ) {
         self.leave_out(from, &mut message, &mut entries, actions);
-        self.arriving = entries;
+        self.payloads.offer(entries);
         self.step(moment, Input::Receive { from, message }, actions);
-        self.arriving.clear();
+        self.payloads.end_offer();
         self.serve_reads(actions);
     }
 

@@ -260,7 +260,7 @@ impl Node {
         }
         let last = meta.last;
         self.applier.restored(last);
-        self.cache.mark_applied(last.index);
+        self.payloads.mark_applied(last.index);
         if !self.snapshots.covers(last.index) {
             self.snapshots.newest = Some(meta);
         }

@@ -1,10 +1,11 @@
 //! A fixed number of commands through one cluster, for callgrind and perf:
 //!
-//!     entries driftless|default|batch-append|one-proposal BATCH COMMANDS
+//!     entries driftless|whole-node|default|batch-append|one-proposal BATCH COMMANDS
 //!
 //! Says how long a command took. Instructions per entry are the difference of
 //! two runs, so that starting up does not count; see `peers/README.md`.
 
+use driftless_peers::alone::Alone;
 use driftless_peers::ours::Ours;
 use driftless_peers::raft_rs::{Mode, RaftRs};
 use driftless_peers::{Cluster, PAYLOAD_BYTES};
@@ -18,7 +19,8 @@ fn main() -> ExitCode {
         return usage();
     };
     let mut cluster: Box<dyn Cluster> = match name.as_str() {
-        "driftless" => Box::new(Ours::new()),
+        "driftless" => Box::new(Alone::new()),
+        "whole-node" => Box::new(Ours::new()),
         "default" => Box::new(RaftRs::new(Mode::Default)),
         "batch-append" => Box::new(RaftRs::new(Mode::BatchAppend)),
         "one-proposal" => Box::new(RaftRs::new(Mode::OneProposal)),
@@ -42,6 +44,6 @@ fn main() -> ExitCode {
 }
 
 fn usage() -> ExitCode {
-    eprintln!("entries driftless|default|batch-append|one-proposal BATCH COMMANDS");
+    eprintln!("entries driftless|whole-node|default|batch-append|one-proposal BATCH COMMANDS");
     ExitCode::from(2)
 }

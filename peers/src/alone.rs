@@ -1,0 +1,213 @@
+//! Three `driftless_raft::Raft`s, each with the payload store and the in-memory
+//! log of `driftless-node`: consensus alone.
+//!
+//! Given, as raft-rs is: messages are handed over as structures, without being
+//! encoded, and their payloads are shared; nothing is answered, and nothing is
+//! remembered of clients. Driven as a node drives them: a permission to send is
+//! used at once, entries are looked up by position, every record goes through
+//! the log before its ticket completes.
+
+use crate::{COMPACT_EVERY, Cluster, MEMBERS, PAYLOAD_BYTES};
+use driftless_node::codec::{Bytes, Entry, EntryKind};
+use driftless_node::log::SnapshotMeta;
+use driftless_node::raft::{
+    Config, Effect, Effects, GroupId, Index, Input, Membership, Message, Moment, NodeId, Position,
+    Raft, Restored, Role, Time,
+};
+use driftless_node::{LogDone, LogJob, MemoryLog, Payloads};
+use std::collections::VecDeque;
+
+const GROUP: GroupId = GroupId(1);
+
+struct Member {
+    raft: Raft,
+    payloads: Payloads,
+    log: MemoryLog,
+    /// What the last steps led to, here.
+    inputs: VecDeque<Input>,
+    effects: Effects,
+    applied: Index,
+    /// Commands and bytes applied.
+    commands: u64,
+    bytes: u64,
+    compacted: u64,
+}
+
+/// A message under way, and its entries.
+struct Letter {
+    from: NodeId,
+    to: usize,
+    message: Message,
+    entries: Vec<Entry>,
+}
+
+/// Three members and the messages between them.
+pub struct Alone {
+    members: Vec<Member>,
+    letters: VecDeque<Letter>,
+    leader: usize,
+    payload: Vec<u8>,
+    now: u64,
+}
+
+impl Default for Alone {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Alone {
+    /// Elects a leader.
+    pub fn new() -> Self {
+        let mut cluster = Self {
+            members: (1..=MEMBERS).map(|id| Member::new(NodeId(id))).collect(),
+            letters: VecDeque::new(),
+            leader: 0,
+            payload: vec![7; PAYLOAD_BYTES],
+            now: 1,
+        };
+        cluster.step(0, Input::Campaign, Vec::new());
+        cluster.settle();
+        assert_eq!(cluster.members[0].raft.role(), Role::Leader);
+        cluster
+    }
+
+    fn settle(&mut self) {
+        while let Some(Letter { from, to, message, entries }) = self.letters.pop_front() {
+            self.step(to, Input::Receive { from, message }, entries);
+        }
+    }
+
+    /// A step of one member about `entries`, and those that follow from it there.
+    fn step(&mut self, at: usize, input: Input, entries: Vec<Entry>) {
+        let moment = Moment { now: Time(self.now), random: self.now.wrapping_mul(0x9e37_79b9) };
+        let member = &mut self.members[at];
+        member.payloads.offer(entries);
+        member.step(moment, input, &mut self.letters);
+        while let Some(input) = member.inputs.pop_front() {
+            member.step(moment, input, &mut self.letters);
+        }
+        member.payloads.end_offer();
+    }
+}
+
+impl Member {
+    fn new(id: NodeId) -> Self {
+        let membership = Membership::of((1..=MEMBERS).map(NodeId));
+        let restored = Restored::of(membership.clone());
+        let moment = Moment { now: Time(1), random: id.0 };
+        Self {
+            raft: Raft::new(Config::new(id), restored, moment).expect("an empty log"),
+            payloads: Payloads::new(GROUP, 8 << 20),
+            log: MemoryLog::new(GROUP, membership),
+            inputs: VecDeque::new(),
+            effects: Effects::new(),
+            applied: Index(0),
+            commands: 0,
+            bytes: 0,
+            compacted: 0,
+        }
+    }
+
+    fn step(&mut self, moment: Moment, input: Input, letters: &mut VecDeque<Letter>) {
+        let mut effects = std::mem::take(&mut self.effects);
+        self.raft.step(moment, input, &mut effects);
+        for effect in effects.list.drain(..) {
+            self.carry_out(effect, letters);
+        }
+        self.effects = effects;
+    }
+
+    fn carry_out(&mut self, effect: Effect, letters: &mut VecDeque<Letter>) {
+        let from = self.raft.id();
+        match effect {
+            Effect::Persist(persist) => {
+                let ticket = persist.ticket;
+                let record = self.payloads.record(persist, self.applied);
+                match self.log.run(LogJob::Append { ticket, record }) {
+                    LogDone::Appended { ticket, .. } => {
+                        self.inputs.push_back(Input::Persisted { ticket });
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+            Effect::Send { to, message } => {
+                letters.push_back(Letter { from, to: number(to), message, entries: Vec::new() });
+            }
+            Effect::SendEntries {
+                to,
+                term,
+                prev,
+                last_max,
+                bytes_max,
+                leader_commit,
+                round,
+                ..
+            } => {
+                let first = prev.index.next();
+                let found = self.payloads.range(first, last_max, bytes_max).expect("it is kept");
+                let (last, bytes) = (Index(prev.index.0 + found.count() as u64), found.bytes());
+                let entries = found.iter().cloned().collect();
+                let message = Message::Append {
+                    term,
+                    prev_log: prev,
+                    runs: self.raft.trail().runs_between(first, last),
+                    memberships: self.raft.trail().memberships_between(first, last).to_vec(),
+                    leader_commit,
+                    round,
+                };
+                letters.push_back(Letter { from, to: number(to), message, entries });
+                self.inputs.push_back(Input::Sent { to, term, last, bytes });
+            }
+            Effect::Apply { through } => self.apply(through),
+            Effect::Accept { .. } | Effect::RoleChanged { .. } => {}
+            other => panic!("member {from}: {other:?}"),
+        }
+    }
+
+    fn apply(&mut self, through: Index) {
+        while self.applied < through {
+            let first = self.applied.next();
+            let found = self.payloads.range(first, through, 4 << 20).expect("it is kept");
+            for entry in found.iter().filter(|entry| entry.kind == EntryKind::Command) {
+                self.commands += 1;
+                self.bytes += entry.payload.len() as u64;
+            }
+            self.applied = Index(self.applied.0 + found.count() as u64);
+        }
+        self.payloads.mark_applied(through);
+        self.payloads.evict(through);
+        if through.0 >= self.compacted + COMPACT_EVERY {
+            self.compacted = through.0;
+            let last = self.raft.trail().position_at(through).expect("it was just applied");
+            let membership = self.raft.trail().membership_at(through).clone();
+            let snapshot = SnapshotMeta { last, membership };
+            self.log.run(LogJob::Compact { snapshot, through: last });
+            self.inputs.push_back(Input::Compacted { through: last });
+        }
+    }
+}
+
+fn number(id: NodeId) -> usize {
+    id.0 as usize - 1
+}
+
+impl Cluster for Alone {
+    fn replicate(&mut self, count: u64) {
+        self.now += 1;
+        let last = self.members[self.leader].commands + count;
+        let entry = || Entry {
+            position: Position::ZERO,
+            kind: EntryKind::Command,
+            payload: Bytes::from(self.payload.clone()),
+        };
+        let entries = (0..count).map(|_| entry()).collect();
+        self.step(self.leader, Input::Propose { count }, entries);
+        self.settle();
+        assert!(self.members.iter().all(|member| member.commands == last));
+    }
+
+    fn applied(&self) -> Vec<(u64, u64)> {
+        self.members.iter().map(|member| (member.commands, member.bytes)).collect()
+    }
+}
