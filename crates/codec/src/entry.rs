@@ -16,9 +16,17 @@ pub enum EntryKind {
     Session = 2,
     /// The members from here on (see [`membership`](crate::membership)).
     Membership = 3,
+    /// Where a member is reached (see [`Contact`](crate::Contact)).
+    Contact = 4,
 }
 
 impl EntryKind {
+    /// Whether a witness is sent entries of this kind with their payloads: it has
+    /// to know who the others are, and where, but none of the data.
+    pub fn is_for_witnesses(self) -> bool {
+        matches!(self, Self::Membership | Self::Contact)
+    }
+
     /// The kind that `byte` stands for, if any.
     pub fn from_byte(byte: u8) -> Option<Self> {
         match byte {
@@ -26,6 +34,7 @@ impl EntryKind {
             1 => Some(Self::Command),
             2 => Some(Self::Session),
             3 => Some(Self::Membership),
+            4 => Some(Self::Contact),
             _ => None,
         }
     }

@@ -13,11 +13,15 @@
 //! All numbers are little-endian. A length is checked before a byte of the body
 //! is read, a count before anything is allocated for it.
 
+use crate::change::{answer, changes, put_answer, put_changes};
 use crate::entry::{Entry, EntryKind};
 use crate::message::{decode_message, encode_message};
-use crate::wire::{DecodeError, Reader, put_membership, put_position};
+use crate::wire::{DecodeError, Reader, put_bytes, put_membership, put_position};
 use bytes::{BufMut, Bytes, BytesMut};
-use driftless_raft::{GroupId, Index, Membership, Message, NodeId, Position, Round, Run, Term};
+use driftless_raft::{
+    Change, ChangeRefusal, GroupId, Index, Membership, Message, NodeId, Position, Round, Run, Term,
+};
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// The version of the frames that this program speaks.
@@ -91,17 +95,57 @@ pub fn frame_len(header: &[u8]) -> Result<usize, FrameError> {
     }
 }
 
-/// Who is calling, and whom it means to reach.
+/// What is behind a member's name: which data directory, and which life of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiskId {
+    /// The incarnation of the data directory.
+    pub incarnation: u64,
+    /// How often it was opened.
+    pub boots: u64,
+    /// What the process drew when it opened it.
+    pub nonce: u64,
+    /// Whether it took the place of a lost one.
+    pub standing: Standing,
+}
+
+/// Whether a data directory is its member's first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Standing {
+    /// It is, as far as it knows.
+    #[default]
+    First = 0,
+    /// It took the place of a lost one, and waits for the group to take it in.
+    Replacement = 1,
+    /// It took the place of a lost one, and the group has taken it in: the member
+    /// has applied the entry that says so.
+    Readmitted = 2,
+}
+
+impl Standing {
+    fn from_byte(byte: u8) -> Option<Self> {
+        Some(match byte {
+            0 => Self::First,
+            1 => Self::Replacement,
+            2 => Self::Readmitted,
+            _ => return None,
+        })
+    }
+}
+
+/// Who is calling, and whom it means to reach.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {
     /// The caller's cluster.
     pub cluster_id: u64,
     /// The caller.
     pub node_id: NodeId,
-    /// The caller's data directory's incarnation.
-    pub incarnation: u64,
+    /// What is behind its name.
+    pub disk: DiskId,
     /// Whom it wants to talk to.
     pub to: NodeId,
+    /// Where the caller is reached, if it knows.
+    pub address: String,
 }
 
 /// Why a hello was refused.
@@ -116,6 +160,12 @@ pub enum HelloRefusal {
     NotAMember = 3,
     /// The caller is known with another data directory.
     Incarnation = 4,
+    /// The caller was a member, and was removed.
+    Removed = 5,
+    /// The caller's data directory is an older copy of the one that it had.
+    OlderDisk = 6,
+    /// Too many that are no members have called already.
+    Crowded = 7,
 }
 
 impl HelloRefusal {
@@ -125,6 +175,9 @@ impl HelloRefusal {
             2 => Self::NotMe,
             3 => Self::NotAMember,
             4 => Self::Incarnation,
+            5 => Self::Removed,
+            6 => Self::OlderDisk,
+            7 => Self::Crowded,
             _ => return None,
         })
     }
@@ -137,8 +190,8 @@ pub struct HelloReply {
     pub cluster_id: u64,
     /// The answerer.
     pub node_id: NodeId,
-    /// The answerer's data directory's incarnation.
-    pub incarnation: u64,
+    /// What is behind its name.
+    pub disk: DiskId,
     /// `None`: welcome.
     pub refusal: Option<HelloRefusal>,
 }
@@ -228,6 +281,38 @@ pub enum PeerFrame {
         received: u64,
         /// Whether all is here, durably.
         done: bool,
+    },
+    /// A member has the leader change the members.
+    AskChange {
+        /// Names it in the answer.
+        request: u64,
+        /// What is wished for.
+        changes: Vec<Change>,
+        /// Whether no heed is to be paid to who is up.
+        forced: bool,
+    },
+    /// What came of it.
+    ChangeAnswer {
+        /// Which.
+        request: u64,
+        /// Where the entry stands, or why there is none.
+        answer: Result<Index, ChangeRefusal>,
+    },
+    /// In place of a hello: which cluster is this, and who in it goes by this address?
+    Lookup {
+        /// The asker's own address.
+        address: String,
+    },
+    /// The answer, which ends the link.
+    LookupReply {
+        /// The cluster.
+        cluster_id: u64,
+        /// Who goes by the address.
+        member: Option<NodeId>,
+        /// The members, as the answerer has applied it.
+        membership: Membership,
+        /// Where they are reached.
+        addresses: BTreeMap<NodeId, String>,
     },
 }
 
@@ -351,15 +436,16 @@ impl PeerFrame {
                 out.put_u32_le(MAGIC);
                 out.put_u64_le(hello.cluster_id);
                 out.put_u64_le(hello.node_id.0);
-                out.put_u64_le(hello.incarnation);
+                put_disk(out, &hello.disk);
                 out.put_u64_le(hello.to.0);
+                put_bytes(out, hello.address.as_bytes());
                 1
             }
             Self::HelloReply(reply) => {
                 out.put_u32_le(MAGIC);
                 out.put_u64_le(reply.cluster_id);
                 out.put_u64_le(reply.node_id.0);
-                out.put_u64_le(reply.incarnation);
+                put_disk(out, &reply.disk);
                 out.put_u8(reply.refusal.map_or(0, |refusal| refusal as u8));
                 2
             }
@@ -403,6 +489,35 @@ impl PeerFrame {
                 out.put_u8(u8::from(*done));
                 8
             }
+            Self::AskChange { request, changes, forced } => {
+                out.put_u64_le(*request);
+                put_changes(out, changes);
+                out.put_u8(u8::from(*forced));
+                9
+            }
+            Self::ChangeAnswer { request, answer } => {
+                out.put_u64_le(*request);
+                put_answer(out, *answer);
+                10
+            }
+            Self::Lookup { address } => {
+                out.put_u32_le(MAGIC);
+                put_bytes(out, address.as_bytes());
+                11
+            }
+            Self::LookupReply { cluster_id, member, membership, addresses } => {
+                out.put_u32_le(MAGIC);
+                out.put_u64_le(*cluster_id);
+                out.put_u8(u8::from(member.is_some()));
+                out.put_u64_le(member.unwrap_or_default().0);
+                put_membership(out, membership);
+                out.put_u32_le(addresses.len() as u32);
+                for (id, address) in addresses {
+                    out.put_u64_le(id.0);
+                    put_bytes(out, address.as_bytes());
+                }
+                12
+            }
         }
     }
 
@@ -436,8 +551,9 @@ impl PeerFrame {
                 Self::Hello(Hello {
                     cluster_id: reader.u64("the cluster")?,
                     node_id: NodeId(reader.u64("the caller")?),
-                    incarnation: reader.u64("the incarnation")?,
+                    disk: disk(reader)?,
                     to: NodeId(reader.u64("the callee")?),
+                    address: reader.address("the caller's address")?,
                 })
             }
             2 => {
@@ -445,7 +561,7 @@ impl PeerFrame {
                 Self::HelloReply(HelloReply {
                     cluster_id: reader.u64("the cluster")?,
                     node_id: NodeId(reader.u64("the answerer")?),
-                    incarnation: reader.u64("the incarnation")?,
+                    disk: disk(reader)?,
                     refusal: match reader.u8("the refusal")? {
                         0 => None,
                         byte => {
@@ -493,11 +609,54 @@ impl PeerFrame {
                 received: reader.u64("the bytes received")?,
                 done: reader.bool("the end mark")?,
             },
+            9 => Self::AskChange {
+                request: reader.u64("the request")?,
+                changes: changes(reader)?,
+                forced: reader.bool("whether it is forced")?,
+            },
+            10 => {
+                Self::ChangeAnswer { request: reader.u64("the request")?, answer: answer(reader)? }
+            }
+            11 => {
+                check_magic(reader)?;
+                Self::Lookup { address: reader.address("the asker's address")? }
+            }
+            12 => decode_lookup_reply(reader)?,
             other => {
                 return Err(DecodeError::Invalid { what: "the kind", value: u64::from(other) });
             }
         })
     }
+}
+
+fn decode_lookup_reply(reader: &mut Reader) -> Result<PeerFrame, DecodeError> {
+    check_magic(reader)?;
+    let cluster_id = reader.u64("the cluster")?;
+    let is_known = reader.bool("whether the asker is known")?;
+    let member = Some(NodeId(reader.u64("the member")?)).filter(|_| is_known);
+    let membership = reader.membership("the membership")?;
+    let mut addresses = BTreeMap::new();
+    for _ in 0..reader.count(12, "the number of addresses")? {
+        let id = NodeId(reader.u64("a member")?);
+        addresses.insert(id, reader.address("a member's address")?);
+    }
+    Ok(PeerFrame::LookupReply { cluster_id, member, membership, addresses })
+}
+
+fn put_disk(out: &mut BytesMut, disk: &DiskId) {
+    out.put_u64_le(disk.incarnation);
+    out.put_u64_le(disk.boots);
+    out.put_u64_le(disk.nonce);
+    out.put_u8(disk.standing as u8);
+}
+
+fn disk(reader: &mut Reader) -> Result<DiskId, DecodeError> {
+    let incarnation = reader.u64("the incarnation")?;
+    let (boots, nonce) = (reader.u64("the boots")?, reader.u64("the nonce")?);
+    let byte = reader.u8("the disk's standing")?;
+    let invalid = DecodeError::Invalid { what: "the disk's standing", value: u64::from(byte) };
+    let standing = Standing::from_byte(byte).ok_or(invalid)?;
+    Ok(DiskId { incarnation, boots, nonce, standing })
 }
 
 fn check_magic(reader: &mut Reader) -> Result<(), DecodeError> {

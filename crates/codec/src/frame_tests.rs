@@ -14,17 +14,19 @@ fn entry(term: u64, index: u64, size: usize) -> Entry {
 fn one_of_each() -> Vec<PeerFrame> {
     let last = Position::new(3, 7);
     let membership = Membership::of([NodeId(1), NodeId(2), NodeId(9)]);
+    let disk = DiskId { incarnation: 77, boots: 3, nonce: 9, standing: Standing::Readmitted };
     let mut frames = vec![
         PeerFrame::Hello(Hello {
             cluster_id: 5,
             node_id: NodeId(1),
-            incarnation: 77,
+            disk,
             to: NodeId(2),
+            address: "10.0.0.1:7000".into(),
         }),
         PeerFrame::HelloReply(HelloReply {
             cluster_id: 5,
             node_id: NodeId(2),
-            incarnation: 78,
+            disk: DiskId { standing: Standing::First, ..disk },
             refusal: Some(HelloRefusal::Incarnation),
         }),
         PeerFrame::Append {
@@ -80,6 +82,54 @@ fn one_of_each() -> Vec<PeerFrame> {
         Message::ReadReply { id: ReadId(8), index: None },
     ];
     frames.extend(messages.into_iter().map(PeerFrame::Raft));
+    frames.extend(about_members());
+    frames
+}
+
+/// With every change and every answer.
+fn about_members() -> Vec<PeerFrame> {
+    let id = NodeId(4);
+    let changes = vec![
+        Change::AddVoter(id),
+        Change::AddLearner(id),
+        Change::AddWitness(id),
+        Change::Promote(id),
+        Change::Demote(id),
+        Change::Remove(id),
+        Change::Readmit { id, incarnation: 5 },
+    ];
+    let answers = [
+        Ok(Index(8)),
+        Err(ChangeRefusal::NotLeader { leader: None }),
+        Err(ChangeRefusal::NotLeader { leader: Some(id) }),
+        Err(ChangeRefusal::Transferring { to: id }),
+        Err(ChangeRefusal::TermNotCommitted),
+        Err(ChangeRefusal::ChangeOpen { at: Index(3) }),
+        Err(ChangeRefusal::AlreadyMember(id)),
+        Err(ChangeRefusal::NotMember(id)),
+        Err(ChangeRefusal::NotLearner(id)),
+        Err(ChangeRefusal::NotVoter(id)),
+        Err(ChangeRefusal::NotCaughtUp(id)),
+        Err(ChangeRefusal::NoVoters),
+        Err(ChangeRefusal::TooManyWitnesses),
+        Err(ChangeRefusal::ReadmitAlone(id)),
+        Err(ChangeRefusal::NoChange),
+        Err(ChangeRefusal::QuorumUnreachable),
+    ];
+    let addresses = BTreeMap::from([(NodeId(1), "a:1".to_owned()), (id, "b:2,c:3".to_owned())]);
+    let membership = Membership::of([NodeId(1), id]);
+    let mut frames = vec![
+        PeerFrame::AskChange { request: 7, changes, forced: true },
+        PeerFrame::Lookup { address: "a:1".into() },
+        PeerFrame::LookupReply { cluster_id: 5, member: Some(id), membership, addresses },
+        PeerFrame::LookupReply {
+            cluster_id: 5,
+            member: None,
+            membership: Membership::default(),
+            addresses: BTreeMap::new(),
+        },
+    ];
+    frames.extend(answers.map(|answer| PeerFrame::ChangeAnswer { request: 7, answer }));
     frames
 }
 

@@ -3,6 +3,8 @@
 
 #![forbid(unsafe_code)]
 
+mod change;
+mod contact;
 pub mod entry;
 pub mod frame;
 pub mod membership;
@@ -11,6 +13,7 @@ pub mod record;
 pub mod wire;
 
 pub use bytes::Bytes;
+pub use contact::{ADDRESS_BYTES_MAX, Contact};
 pub use driftless_raft as raft;
 pub use entry::{Entry, EntryKind};
 pub use frame::PeerFrame;

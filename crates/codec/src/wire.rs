@@ -1,5 +1,6 @@
 //! Little-endian reading that checks before it believes, and writing to match.
 
+use crate::contact::ADDRESS_BYTES_MAX;
 use crate::membership::{membership_words, read_membership};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use driftless_raft::{Index, Membership, Position, Term};
@@ -118,6 +119,16 @@ impl Reader {
     pub fn bytes(&mut self, what: &'static str) -> Result<Bytes, DecodeError> {
         let len = self.u32(what)? as usize;
         self.take(len, what)
+    }
+
+    /// An address: text of bounded length.
+    pub fn address(&mut self, what: &'static str) -> Result<String, DecodeError> {
+        let bytes = self.bytes(what)?;
+        let invalid = DecodeError::Invalid { what, value: bytes.len() as u64 };
+        if bytes.len() > ADDRESS_BYTES_MAX {
+            return Err(invalid);
+        }
+        std::str::from_utf8(&bytes).map(str::to_owned).map_err(|_| invalid)
     }
 
     /// A membership.

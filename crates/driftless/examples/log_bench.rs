@@ -46,7 +46,7 @@ fn entries(first: u64, count: u64, payload: &Bytes) -> Vec<Entry> {
 
 fn appends(directory: &std::path::Path, batch: u64, span: Duration) -> Result<(), Box<dyn Error>> {
     let disk = RealDisk::open(directory)?;
-    let identity = Identity { cluster_id: 1, node_id: NodeId(1), incarnation: 1 };
+    let identity = Identity::new(1, NodeId(1), 1);
     let membership = Membership::of([NodeId(1)]);
     let groups = [(GROUP, membership.clone())];
     let mut log = Log::create(disk, &identity, &groups, Options::default())?.log;

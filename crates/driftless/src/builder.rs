@@ -1,15 +1,16 @@
 //! From a description of a member to a running node.
 
+use crate::address::hosts;
 use crate::clock::Clock;
 use crate::error::{NodeFailure, StartError};
 use crate::handle::{Handle, Shared};
 use crate::inbox::Inbox;
-use crate::links::{LinkLimits, LinkWorld, accept, dial};
+use crate::links::{Dialler, LinkLimits, LinkWorld, accept};
 use crate::log_thread::LogThread;
 use crate::metrics::Counters;
-use crate::shard::Shard;
+use crate::shard::{Shard, Shown};
 use crate::snapshot_thread::SnapshotThread;
-use crate::storage::{self, RealLog, Storage};
+use crate::storage::{self, Beginning, RealLog, Storage};
 use driftless_node::log::{Options as LogOptions, Owner};
 use driftless_node::machine::StateMachine;
 use driftless_node::raft::{Membership, Moment, NodeId};
@@ -67,6 +68,18 @@ pub struct Builder<M> {
     listen: Option<String>,
     options: NodeOptions,
     log_options: Option<LogOptions>,
+    begins: Begins,
+}
+
+/// What a member with a new directory begins as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Begins {
+    /// A member of the group of those named.
+    Founding,
+    /// Nobody yet.
+    Joining,
+    /// A member that lost its disk.
+    Replacing,
 }
 
 impl<M: StateMachine> Builder<M> {
@@ -88,12 +101,14 @@ impl<M: StateMachine> Builder<M> {
             listen: None,
             options: NodeOptions::new(node_id),
             log_options: None,
+            begins: Begins::Founding,
         }
     }
 
     /// Adds a member, this one included, with the `host:port` where its peers
-    /// reach it. Who is a member is read once, when the directory is new; the
-    /// addresses are used at every start.
+    /// reach it (or a URL; several with commas between them). Who is a member is
+    /// read once, when the directory is new. The addresses are used at every start,
+    /// for those of whom the cluster itself does not know another.
     #[must_use]
     pub fn member(mut self, node_id: NodeId, address: impl Into<String>) -> Self {
         self.members.insert(node_id, address.into());
@@ -105,6 +120,28 @@ impl<M: StateMachine> Builder<M> {
     #[must_use]
     pub fn listen(mut self, address: impl Into<String>) -> Self {
         self.listen = Some(address.into());
+        self
+    }
+
+    /// With a new directory, the member waits for a running cluster to take it in:
+    /// it is added there ([`Handle::add_learner`]), before or after. The others
+    /// named are not its members, but where it calls. An existing directory goes on
+    /// as it is.
+    #[must_use]
+    pub fn join(mut self) -> Self {
+        self.begins = Begins::Joining;
+        self
+    }
+
+    /// With a new directory, the member comes back as one that lost its disk: it
+    /// says nothing that would rest on what it has forgotten until its cluster has
+    /// made it a learner and then a voter again. The leader does both by itself
+    /// where [`NodeOptions::readmit_lost_disks`] says so; else somebody asks for
+    /// [`Change::Readmit`](crate::raft::Change::Readmit). The old disk must not come
+    /// back afterwards. An existing directory goes on as it is.
+    #[must_use]
+    pub fn replace_lost_disk(mut self) -> Self {
+        self.begins = Begins::Replacing;
         self
     }
 
@@ -180,7 +217,7 @@ impl<M: StateMachine> Builder<M> {
     ) -> Result<(Running<M>, impl Future<Output = ()> + Send + 'static), StartError> {
         let node_id = self.node_id;
         let own = self.members.get(&node_id).ok_or(StartError::NotAMember { node_id })?;
-        let listener = listen(self.listen.as_ref().unwrap_or(own))?;
+        let listener = listen(self.listen.as_deref().unwrap_or(own))?;
         let peer_address = listener.local_addr().map_err(StartError::System)?;
 
         let seed = getrandom::u64().map_err(|error| StartError::System(error.into()))?;
@@ -188,24 +225,22 @@ impl<M: StateMachine> Builder<M> {
         let clock = Clock::start();
         let counters = Arc::new(Counters::default());
         let owner = Owner { cluster_id: self.cluster_id.0, node_id };
-        let membership = Membership::of(self.members.keys().copied());
+        let named = Membership::of(self.members.keys().copied());
+        let beginning = match self.begins {
+            Begins::Founding => Beginning { membership: named.clone(), replacement: false },
+            Begins::Joining => Beginning::default(),
+            Begins::Replacing => Beginning { replacement: true, ..Beginning::default() },
+        };
         let log_options = self.log_options.unwrap_or_else(|| log_options(&self.options));
         let Storage { log, identity, recovered, known_peers, snapshots } =
-            storage::open(&self.directory, owner, &membership, log_options, &counters)?;
-
-        let mut peers = Vec::new();
-        for &member in recovered.membership.voters.iter().filter(|member| **member != node_id) {
-            match self.members.remove(&member) {
-                Some(address) => peers.push((member, address)),
-                None => return Err(StartError::NoAddress { member }),
-            }
-        }
-        if recovered.membership != membership {
-            log::warn!(
+            storage::open(&self.directory, owner, &beginning, log_options, &counters)?;
+        if self.begins == Begins::Founding && recovered.membership != named {
+            log::info!(
                 "the members named at start are not the cluster's, which its log knows: {:?}",
-                recovered.membership.voters
+                recovered.membership.iter().collect::<Vec<_>>()
             );
         }
+        self.options.addresses = self.members;
 
         let durable = self.machine.open();
         let reader = self.machine.reader();
@@ -214,6 +249,7 @@ impl<M: StateMachine> Builder<M> {
         let node = Node::new(self.options, identity, recovered, known_peers, &durable, moment)
             .map_err(StartError::Node)?;
         let (status_out, status) = watch::channel(node.status());
+        let (members_out, members) = watch::channel(node.members());
 
         let name = |what| format!("{what}-{:x}", node_id.0);
         let (log, inbox_too) = (RealLog::new(log), inbox.clone());
@@ -221,6 +257,8 @@ impl<M: StateMachine> Builder<M> {
             .map_err(StartError::System)?;
         let snapshots = SnapshotThread::start(name("snapshots"), snapshots, inbox.clone())
             .map_err(StartError::System)?;
+        let links = LinkWorld::new(inbox.clone(), counters.clone(), LinkLimits::default());
+        let links = Arc::new(links);
         let shard = Shard::new(
             node,
             self.machine,
@@ -230,14 +268,14 @@ impl<M: StateMachine> Builder<M> {
             clock,
             random,
             counters.clone(),
-            status_out,
+            Shown { status: status_out, members: members_out },
+            Dialler::new(links.clone()),
         );
-        let links = LinkWorld::new(inbox.clone(), counters.clone(), LinkLimits::default());
         let (ended_out, ended) = watch::channel(None);
-        let shared = Shared { inbox, clock, reader, status, counters, ended };
+        let shared = Shared { inbox, clock, reader, status, members, counters, ended };
         let running = Running { handle: Handle::new(shared), node_id, peer_address, runtime };
         let node = async move {
-            let ended = run(shard, Arc::new(links), listener, peers).await;
+            let ended = run(shard, links, listener).await;
             ended_out.send_replace(Some(ended));
         };
         Ok((running, node))
@@ -248,13 +286,9 @@ async fn run<M: StateMachine>(
     shard: Shard<Node, M>,
     links: Arc<LinkWorld>,
     listener: tokio::net::TcpListener,
-    peers: Vec<(NodeId, String)>,
 ) -> Result<(), NodeFailure> {
     let mut tasks = JoinSet::new();
-    tasks.spawn(accept(links.clone(), listener));
-    for (peer, address) in peers {
-        tasks.spawn(dial(links.clone(), peer, address));
-    }
+    tasks.spawn(accept(links, listener));
     let ended = shard.run().await;
     // The port is free once the tasks are gone.
     tasks.shutdown().await;
@@ -269,7 +303,8 @@ fn log_options(options: &NodeOptions) -> LogOptions {
     LogOptions { ready_segments_max: log.ready_segments_max.max(covered + 1), ..log }
 }
 
-fn listen(address: &str) -> Result<tokio::net::TcpListener, StartError> {
+fn listen(addresses: &str) -> Result<tokio::net::TcpListener, StartError> {
+    let address = hosts(addresses).next().unwrap_or(addresses);
     let listen = || -> io::Result<tokio::net::TcpListener> {
         let listener = TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;

@@ -29,7 +29,7 @@ fn a_directory_is_locked_private_and_holds_a_log() {
     let disk = RealDisk::open(&path).unwrap();
     assert!(matches!(RealDisk::open(&path), Err(OpenError::Locked)));
 
-    let identity = Identity { cluster_id: 1, node_id: NodeId(1), incarnation: 99 };
+    let identity = Identity::new(1, NodeId(1), 99);
     let groups = [(GROUP, Membership::of([NodeId(1)]))];
     let options = Options::small(64 << 10);
     let mut log = Log::create(disk.clone(), &identity, &groups, options.clone()).unwrap().log;
@@ -40,7 +40,7 @@ fn a_directory_is_locked_private_and_holds_a_log() {
 
     let disk = RealDisk::open(&path).unwrap();
     let opened = Log::open(disk, None, options).unwrap();
-    assert_eq!(opened.identity, identity);
+    assert_eq!(opened.identity, Identity { boots: 2, ..identity });
     assert_eq!(opened.groups[0].trail.last(), Position::new(1, 100));
     let entries = opened.log.read(GROUP, Index(1), Index(100), u64::MAX).unwrap();
     assert!(entries.iter().all(|entry| {
@@ -49,7 +49,7 @@ fn a_directory_is_locked_private_and_holds_a_log() {
 
     let mode = |path: &std::path::Path| path.metadata().unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(&path), mode(&path.join("snapshots"))), (0o700, 0o700));
-    for name in ["identity", "peers", "lock", "segment-0000000000000001"] {
+    for name in ["identity", "boots", "peers", "lock", "segment-0000000000000001"] {
         assert_eq!(mode(&path.join(name)), 0o600, "{name}");
     }
 }

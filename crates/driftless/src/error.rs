@@ -15,11 +15,6 @@ pub enum StartError {
         /// The member.
         node_id: NodeId,
     },
-    /// A member of the cluster has no address.
-    NoAddress {
-        /// The member.
-        member: NodeId,
-    },
     /// The peer port cannot be listened on.
     Listen {
         /// The address.
@@ -55,9 +50,6 @@ impl fmt::Display for StartError {
                 "member {:x} is not among the members named: add it with its own peer address",
                 node_id.0
             ),
-            Self::NoAddress { member } => {
-                write!(f, "the address of member {:x} is not known: name it", member.0)
-            }
             Self::Listen { address, error } => match error.kind() {
                 io::ErrorKind::AddrInUse => write!(
                     f,

@@ -6,8 +6,11 @@ use crate::inbox::{Inbox, Message};
 use crate::metrics::{Counters, Metrics};
 use bytes::Bytes;
 use driftless_node::machine::StateMachine;
-use driftless_node::raft::{Position, Time};
-use driftless_node::{Answer, RequestError, Status};
+use driftless_node::raft::{Change, NodeId, Position, Time};
+use driftless_node::{
+    Answer, ClientRequest, MemberChange, Members, RequestError, RequestToken, Status,
+};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use tokio::sync::{oneshot, watch};
@@ -29,6 +32,7 @@ pub(crate) struct Shared<R> {
     pub(crate) clock: Clock,
     pub(crate) reader: R,
     pub(crate) status: watch::Receiver<Status>,
+    pub(crate) members: watch::Receiver<Members>,
     pub(crate) counters: Arc<Counters>,
     /// Empty while the node runs; gone without a word if it panicked.
     pub(crate) ended: watch::Receiver<Option<Result<(), NodeFailure>>>,
@@ -66,7 +70,7 @@ impl<M: StateMachine> Handle<M> {
         match answered.await {
             Ok(Answer::Applied { position, reply }) => Ok(Applied { position, reply }),
             Ok(Answer::Refused(error)) => Err(error),
-            Ok(Answer::ReadReady) => unreachable!("a proposal is not answered as a read"),
+            Ok(_) => unreachable!("a proposal is answered as one"),
             Err(_) => Err(RequestError::Stopped),
         }
     }
@@ -81,7 +85,7 @@ impl<M: StateMachine> Handle<M> {
         match answered.await {
             Ok(Answer::ReadReady) => Ok(()),
             Ok(Answer::Refused(error)) => Err(error),
-            Ok(Answer::Applied { .. }) => unreachable!("a read is not answered as a proposal"),
+            Ok(_) => unreachable!("a read is answered as one"),
             Err(_) => Err(RequestError::Stopped),
         }
     }
@@ -101,6 +105,139 @@ impl<M: StateMachine> Handle<M> {
     /// without waking anybody.
     pub fn watch_status(&self) -> watch::Receiver<Status> {
         self.shared.status.clone()
+    }
+
+    /// Who the members are, as this node has applied it. After a
+    /// [`read_barrier`](Self::read_barrier) it shows every change that was done before.
+    pub fn members(&self) -> Members {
+        self.shared.members.borrow().clone()
+    }
+
+    /// Wakes whenever [`members`](Self::members) change.
+    pub fn watch_members(&self) -> watch::Receiver<Members> {
+        self.shared.members.clone()
+    }
+
+    /// Changes who the members are, or where they are reached. All of it is one
+    /// change: any set of voters can become any other, by a joint membership if it
+    /// takes one. Returns the members once this node has applied them.
+    ///
+    /// After [`RequestError::TimedOut`] it may yet be done; after any other error
+    /// nothing of it is, but for addresses that came with it.
+    pub async fn change_members(
+        &self,
+        change: MemberChange,
+        deadline: Instant,
+    ) -> Result<Members, RequestError> {
+        let deadline = self.time(deadline);
+        let bytes = change.contacts.values().map(String::len).sum();
+        let request = move |token| ClientRequest::Change { token, change, deadline };
+        match self.ask(bytes, request).await? {
+            Answer::Changed => Ok(self.members()),
+            answer => unreachable!("a change of members is answered as one, not {answer:?}"),
+        }
+    }
+
+    /// Adds a learner: it is sent everything, and counts for nothing. Once it has
+    /// caught up it can be [promoted](Self::promote).
+    pub async fn add_learner(
+        &self,
+        id: NodeId,
+        address: impl Into<String>,
+        deadline: Instant,
+    ) -> Result<Members, RequestError> {
+        self.add(Change::AddLearner(id), id, address.into(), deadline).await
+    }
+
+    /// Adds a voter, which counts at once although it has nothing of the log yet.
+    /// Refused while the voters that are up would not be a quorum with it.
+    pub async fn add_voter(
+        &self,
+        id: NodeId,
+        address: impl Into<String>,
+        deadline: Instant,
+    ) -> Result<Members, RequestError> {
+        self.add(Change::AddVoter(id), id, address.into(), deadline).await
+    }
+
+    /// Adds a witness: it votes, and holds no data.
+    pub async fn add_witness(
+        &self,
+        id: NodeId,
+        address: impl Into<String>,
+        deadline: Instant,
+    ) -> Result<Members, RequestError> {
+        self.add(Change::AddWitness(id), id, address.into(), deadline).await
+    }
+
+    async fn add(
+        &self,
+        change: Change,
+        id: NodeId,
+        address: String,
+        deadline: Instant,
+    ) -> Result<Members, RequestError> {
+        let contacts = BTreeMap::from([(id, address)]);
+        let change = MemberChange { contacts, ..MemberChange::from(change) };
+        self.change_members(change, deadline).await
+    }
+
+    /// Makes a voter of a learner that has caught up.
+    pub async fn promote(&self, id: NodeId, deadline: Instant) -> Result<Members, RequestError> {
+        self.change_members(Change::Promote(id).into(), deadline).await
+    }
+
+    /// Makes a learner of a voter.
+    pub async fn demote(&self, id: NodeId, deadline: Instant) -> Result<Members, RequestError> {
+        self.change_members(Change::Demote(id).into(), deadline).await
+    }
+
+    /// Removes a member. It stops by itself when it learns of it.
+    pub async fn remove(&self, id: NodeId, deadline: Instant) -> Result<Members, RequestError> {
+        self.change_members(Change::Remove(id).into(), deadline).await
+    }
+
+    /// Says where a member's peers reach it from now on.
+    pub async fn update_address(
+        &self,
+        id: NodeId,
+        address: impl Into<String>,
+        deadline: Instant,
+    ) -> Result<Members, RequestError> {
+        let contacts = BTreeMap::from([(id, address.into())]);
+        let change = MemberChange { contacts, ..MemberChange::default() };
+        self.change_members(change, deadline).await
+    }
+
+    /// Hands leadership over to `to`; asked of the leader. Returns once this node
+    /// knows `to` as leader. Commands wait meanwhile, and are not refused.
+    pub async fn transfer_leadership(
+        &self,
+        to: NodeId,
+        deadline: Instant,
+    ) -> Result<(), RequestError> {
+        let deadline = self.time(deadline);
+        let request = move |token| ClientRequest::Transfer { token, to, deadline };
+        match self.ask(0, request).await? {
+            Answer::Transferred => Ok(()),
+            answer => unreachable!("a transfer is answered as one, not {answer:?}"),
+        }
+    }
+
+    /// Asks the node something that is asked seldom.
+    async fn ask(
+        &self,
+        bytes: usize,
+        request: impl FnOnce(RequestToken) -> ClientRequest + Send + 'static,
+    ) -> Result<Answer, RequestError> {
+        let (answer, answered) = oneshot::channel();
+        let request = Box::new(request);
+        self.shared.inbox.push_request(bytes, Message::Ask { request, answer })?;
+        match answered.await {
+            Ok(Answer::Refused(error)) => Err(error),
+            Ok(answer) => Ok(answer),
+            Err(_) => Err(RequestError::Stopped),
+        }
     }
 
     /// What the node has done since it started.

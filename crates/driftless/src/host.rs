@@ -2,7 +2,7 @@
 
 use driftless_node::machine::StateMachine;
 use driftless_node::raft::{Moment, Time};
-use driftless_node::{Action, ApplyJob, Event, Node, Status, apply_inline};
+use driftless_node::{Action, ApplyJob, Event, Members, Node, Status, apply_inline};
 
 /// A node. The shard's own tests put a scripted one in its place.
 pub(crate) trait Host: Send + 'static {
@@ -14,6 +14,8 @@ pub(crate) trait Host: Send + 'static {
     fn deadline(&self) -> Option<Time>;
     /// How it sees itself.
     fn status(&self) -> Status;
+    /// Who the members are, as it has applied it.
+    fn members(&self) -> Members;
     /// Lets the machine apply.
     fn apply<M: StateMachine>(&self, machine: &mut M, job: &ApplyJob) -> Event;
 }
@@ -33,6 +35,10 @@ impl Host for Node {
 
     fn status(&self) -> Status {
         Node::status(self)
+    }
+
+    fn members(&self) -> Members {
+        Node::members(self)
     }
 
     fn apply<M: StateMachine>(&self, machine: &mut M, job: &ApplyJob) -> Event {

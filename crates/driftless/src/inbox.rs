@@ -8,7 +8,7 @@
 use crate::links::PeerLink;
 use bytes::Bytes;
 use driftless_node::raft::Time;
-use driftless_node::{Answer, Event, RequestError};
+use driftless_node::{Answer, ClientRequest, Event, RequestError, RequestToken};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -24,11 +24,16 @@ pub(crate) enum Message {
     Propose { command: Bytes, deadline: Time, answer: oneshot::Sender<Answer> },
     /// A client wants to read.
     Read { deadline: Time, answer: oneshot::Sender<Answer> },
+    /// A client wants something that is wanted seldom.
+    Ask { request: MakeRequest, answer: oneshot::Sender<Answer> },
     /// Stop in order.
     Stop,
     /// A thread of this node panicked, and going on is not safe.
     Panicked(&'static str),
 }
+
+/// Makes a request of the name that the shard gives it.
+pub(crate) type MakeRequest = Box<dyn FnOnce(RequestToken) -> ClientRequest + Send>;
 
 /// The queue.
 pub(crate) struct Inbox {

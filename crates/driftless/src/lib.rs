@@ -39,6 +39,7 @@
 
 #![forbid(unsafe_code)]
 
+mod address;
 mod builder;
 mod clock;
 mod disk;
@@ -50,8 +51,10 @@ mod links;
 mod local;
 mod log_thread;
 mod log_worker;
+mod lookup;
 mod metered;
 mod metrics;
+mod recover;
 mod shard;
 mod snapshot_thread;
 mod storage;
@@ -62,11 +65,16 @@ pub use bytes::Bytes;
 pub use disk::{RealDisk, RealFile};
 pub use driftless_node::log::{OpenError, Options as LogOptions};
 pub use driftless_node::raft::{NodeId, Position, Role};
-pub use driftless_node::{NodeOptions, RequestError, Status, StopReason, machine, raft};
+pub use driftless_node::{
+    Member, MemberChange, MemberKind, Members, NodeOptions, RequestError, Status, StopReason,
+    machine, raft,
+};
 pub use error::{NodeFailure, StartError};
 pub use handle::{Applied, Handle};
 pub use local::LocalCluster;
+pub use lookup::{Found, LookupError, lookup};
 pub use metrics::{Histogram, Metrics};
+pub use recover::{RecoverError, Recovered, recover};
 
 /// The target of log messages about who leads.
 pub const LEADERSHIP_LOG_TARGET: &str = "driftless::leadership";

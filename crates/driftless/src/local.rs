@@ -5,10 +5,10 @@ use crate::clock::Clock;
 use crate::error::{NodeFailure, StartError};
 use crate::handle::{Handle, Shared};
 use crate::inbox::Inbox;
-use crate::links::connect;
+use crate::links::{Dialler, connect};
 use crate::log_worker::LogWorker;
 use crate::metrics::Counters;
-use crate::shard::Shard;
+use crate::shard::{Shard, Shown};
 use crate::snapshot_thread::SnapshotThread;
 use crate::storage::{GROUP, Snapshots};
 use driftless_node::log::Identity;
@@ -147,7 +147,7 @@ impl<M: StateMachine> LocalCluster<M> {
     ) -> Result<Self, StartError> {
         let ids = || (1..=members).map(NodeId);
         let member = |node_id: NodeId| Member {
-            identity: Identity { cluster_id: 0, node_id, incarnation: node_id.0 },
+            identity: Identity::new(0, node_id, node_id.0),
             log: Arc::new(Mutex::new(MemoryLog::new(GROUP, Membership::of(ids())))),
             snapshots: MemoryDisk::new(),
             running: None,
@@ -171,8 +171,9 @@ impl<M: StateMachine> LocalCluster<M> {
     /// # Panics
     /// If there is no such member, or it runs.
     pub fn start_member(&mut self, id: NodeId, mut machine: M) -> Result<(), StartError> {
-        let member = &self.members[&id];
+        let member = self.members.get_mut(&id).expect("a member of this cluster");
         assert!(member.running.is_none(), "member {:x} runs already", id.0);
+        member.identity.boots += 1;
         let mut options = (self.options)(id);
         options.raft.id = id;
         let seed = getrandom::u64().map_err(|error| StartError::System(error.into()))?;
@@ -194,6 +195,7 @@ impl<M: StateMachine> LocalCluster<M> {
         let name = format!("snapshots-{:x}", id.0);
         let snapshots = SnapshotThread::start(name, snapshots, inbox.clone());
         let (status_out, status) = watch::channel(node.status());
+        let (members_out, members) = watch::channel(node.members());
         let shard = Shard::new(
             node,
             machine,
@@ -203,14 +205,16 @@ impl<M: StateMachine> LocalCluster<M> {
             clock,
             random,
             counters.clone(),
-            status_out,
+            Shown { status: status_out, members: members_out },
+            Dialler::of_nobody(),
         );
         let (ended_out, ended) = watch::channel(None);
         self.runtime.spawn(async move {
             let ended = shard.run().await.map_err(NodeFailure::Stopped);
             ended_out.send_replace(Some(ended));
         });
-        let shared = Shared { inbox: inbox.clone(), clock, reader, status, counters, ended };
+        let shared =
+            Shared { inbox: inbox.clone(), clock, reader, status, members, counters, ended };
         for (&peer, other) in &self.members {
             if let Some((_, there)) = &other.running {
                 connect(LinkId(self.links + 1), &inbox, there, peer);

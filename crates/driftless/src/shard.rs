@@ -8,7 +8,7 @@
 use crate::clock::Clock;
 use crate::host::Host;
 use crate::inbox::{Inbox, Message};
-use crate::links::PeerLink;
+use crate::links::{Dialler, PeerLink};
 use crate::log_worker::LogWorker;
 use crate::metrics::{Counters, add};
 use crate::snapshot_thread::{SnapshotThread, SnapshotWork};
@@ -16,7 +16,7 @@ use crate::tell::{Teller, tell_leadership};
 use driftless_node::machine::StateMachine;
 use driftless_node::raft::{Moment, Time};
 use driftless_node::{
-    Action, Answer, ClientRequest, Event, LinkId, LogDone, LogJob, Report, RequestError,
+    Action, Answer, ClientRequest, Event, LinkId, LogDone, LogJob, Members, Report, RequestError,
     RequestToken, SnapshotDone, SnapshotJob, Status, StopReason,
 };
 use slab::Slab;
@@ -33,6 +33,12 @@ use tokio::time::Sleep;
 /// say before it goes on.
 const APPLY_FOR: Duration = Duration::from_millis(2);
 
+/// Where the shard shows how things stand.
+pub(crate) struct Shown {
+    pub(crate) status: watch::Sender<Status>,
+    pub(crate) members: watch::Sender<Members>,
+}
+
 /// All that a shard owns.
 pub(crate) struct Shard<H, M> {
     host: H,
@@ -44,8 +50,9 @@ pub(crate) struct Shard<H, M> {
     clock: Clock,
     random: fastrand::Rng,
     counters: Arc<Counters>,
-    status: watch::Sender<Status>,
+    shown: Shown,
     alarm: NextWake,
+    dialler: Dialler,
 
     links: BTreeMap<LinkId, PeerLink>,
     /// Links with frames queued in this turn.
@@ -84,7 +91,8 @@ impl<H: Host, M: StateMachine> Shard<H, M> {
         clock: Clock,
         random: fastrand::Rng,
         counters: Arc<Counters>,
-        status: watch::Sender<Status>,
+        shown: Shown,
+        dialler: Dialler,
     ) -> Self {
         Self {
             host,
@@ -95,8 +103,9 @@ impl<H: Host, M: StateMachine> Shard<H, M> {
             clock,
             random,
             counters,
-            status,
+            shown,
             alarm: NextWake::new(clock),
+            dialler,
             links: BTreeMap::new(),
             unwritten: Vec::new(),
             waiting: Slab::new(),
@@ -125,7 +134,11 @@ impl<H: Host, M: StateMachine> Shard<H, M> {
             turn = self.turn();
         };
         if let Err(reason) = &ended {
-            log::error!("member {:x} stops: {reason}", self.status.borrow().node_id.0);
+            let id = self.shown.status.borrow().node_id.0;
+            match reason {
+                StopReason::Removed => log::info!("member {id:x} stops: {reason}"),
+                _ => log::error!("member {id:x} stops: {reason}"),
+            }
         }
         drop(closing);
         for (_, answer) in std::mem::take(&mut self.waiting) {
@@ -206,6 +219,10 @@ impl<H: Host, M: StateMachine> Shard<H, M> {
                 let token = RequestToken(self.waiting.insert(answer) as u64);
                 self.tell(Event::Client(ClientRequest::Read { token, deadline }));
             }
+            Message::Ask { request, answer } => {
+                let token = RequestToken(self.waiting.insert(answer) as u64);
+                self.tell(Event::Client(request(token)));
+            }
             Message::Stop => return true,
             Message::Panicked(thread) => panic!("{thread} panicked: this node cannot go on"),
         }
@@ -285,7 +302,17 @@ impl<H: Host, M: StateMachine> Shard<H, M> {
                     let _ = client.send(answer);
                 }
             }
+            Action::Dial { peer, address } => self.dialler.dial(peer, address),
+            Action::HangUp { peer } => self.dialler.hang_up(peer),
             Action::StatusChanged => self.status_changed = true,
+            Action::MembersChanged => {
+                let members = self.host.members();
+                self.shown.members.send_if_modified(|shown| {
+                    let changed = *shown != members;
+                    *shown = members;
+                    changed
+                });
+            }
             Action::Report(report) => {
                 let id = self.host.status().node_id;
                 let from = match &report {
@@ -328,7 +355,7 @@ impl<H: Host, M: StateMachine> Shard<H, M> {
     fn publish(&mut self) {
         let status = self.host.status();
         let changed = std::mem::take(&mut self.status_changed);
-        self.status.send_if_modified(|shown| {
+        self.shown.status.send_if_modified(|shown| {
             if changed {
                 tell_leadership(shown, &status, &self.counters);
             }

@@ -109,6 +109,10 @@ impl Host for Obedient {
         status()
     }
 
+    fn members(&self) -> Members {
+        Members::default()
+    }
+
     fn apply<M: StateMachine>(&self, machine: &mut M, job: &ApplyJob) -> Event {
         let batch = Batch {
             through: AppliedPosition::default(),
@@ -211,6 +215,7 @@ fn start(client_bytes_max: usize) -> World {
     let log = LogThread::start("log".into(), SlowLog(slow), inbox.clone(), counters.clone());
     let snapshots = SnapshotThread::start("snapshots".into(), Files, inbox.clone());
     let (status_out, status_in) = watch::channel(status());
+    let (members_out, members) = watch::channel(Members::default());
     let (ended_out, ended_in) = watch::channel(None);
     let host = Obedient::default();
     let woken = host.woken.clone();
@@ -223,13 +228,15 @@ fn start(client_bytes_max: usize) -> World {
         clock,
         fastrand::Rng::with_seed(1),
         counters.clone(),
-        status_out,
+        Shown { status: status_out, members: members_out },
+        Dialler::of_nobody(),
     );
     tokio::spawn(async move {
         let ended = shard.run().await.map_err(NodeFailure::Stopped);
         ended_out.send_replace(Some(ended));
     });
-    let shared = Shared { inbox, clock, reader: (), status: status_in, counters, ended: ended_in };
+    let (status, ended) = (status_in, ended_in);
+    let shared = Shared { inbox, clock, reader: (), status, members, counters, ended };
     World { handle: Handle::new(shared), disk, woken }
 }
 

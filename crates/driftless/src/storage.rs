@@ -7,7 +7,7 @@ use crate::metered::Metered;
 use crate::metrics::Counters;
 use crate::snapshot_thread::{SnapshotFiles, SnapshotOutcome, SnapshotWork};
 use driftless_node::log::{Disk, SnapshotStore};
-use driftless_node::log::{Identity, Log, OpenError, Opened, Options, Owner, Recovered};
+use driftless_node::log::{Identity, KnownPeer, Log, OpenError, Opened, Options, Owner, Recovered};
 use driftless_node::machine::StateMachine;
 use driftless_node::raft::{GroupId, Membership, NodeId};
 use driftless_node::{LogDone, LogJob, SnapshotDone, SnapshotJob, SnapshotPort, run_log_jobs};
@@ -28,15 +28,24 @@ pub(crate) struct Storage {
     pub(crate) log: Log<CountedDisk>,
     pub(crate) identity: Identity,
     pub(crate) recovered: Recovered,
-    pub(crate) known_peers: BTreeMap<NodeId, u64>,
+    pub(crate) known_peers: BTreeMap<NodeId, KnownPeer>,
     pub(crate) snapshots: Snapshots<CountedDisk>,
 }
 
-/// Opens the directory; makes it, for `membership`, if there is no log in it.
+/// How a member with a new directory begins.
+#[derive(Default)]
+pub(crate) struct Beginning {
+    /// Who the members are; nobody, where others are to say.
+    pub(crate) membership: Membership,
+    /// Whether the directory replaces one that was lost.
+    pub(crate) replacement: bool,
+}
+
+/// Opens the directory; makes it, as `beginning` says, if there is no log in it.
 pub(crate) fn open(
     directory: &Path,
     owner: Owner,
-    membership: &Membership,
+    beginning: &Beginning,
     options: Options,
     counters: &Arc<Counters>,
 ) -> Result<Storage, StartError> {
@@ -50,8 +59,9 @@ pub(crate) fn open(
     } else {
         let incarnation = getrandom::u64().map_err(|error| StartError::System(error.into()))?;
         let Owner { cluster_id, node_id } = owner;
-        let identity = Identity { cluster_id, node_id, incarnation };
-        Log::create(disk, &identity, &[(GROUP, membership.clone())], options)
+        let replacement = beginning.replacement;
+        let identity = Identity { replacement, ..Identity::new(cluster_id, node_id, incarnation) };
+        Log::create(disk, &identity, &[(GROUP, beginning.membership.clone())], options)
     };
     let Opened { log, identity, groups } = opened.map_err(refused)?;
     let known_peers = log.known_peers().clone();

@@ -110,7 +110,7 @@ fn a_full_disk_is_lived_through() {
     };
     let data = small.mount_point.join("data");
     let disk = RealDisk::open(&data).unwrap();
-    let identity = Identity { cluster_id: 1, node_id: NodeId(1), incarnation: 99 };
+    let identity = Identity::new(1, NodeId(1), 99);
     let membership = Membership::of([NodeId(1)]);
     let options = Options { keep_free_bytes: MIB, low_space_bytes: 2 * MIB, ..Options::small(MIB) };
     let groups = [(GROUP, membership.clone())];

@@ -3,7 +3,7 @@
 use driftless_codec::Entry;
 use driftless_raft::{GroupId, HardState, Index, Membership, NodeId, Position, Trail};
 
-/// Who a data directory belongs to; written once, at creation.
+/// Who a data directory belongs to; all but `boots` is written once, at creation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// The cluster.
@@ -13,6 +13,31 @@ pub struct Identity {
     /// A random number drawn when the directory was created: a member that
     /// lost its disk comes back with another one, and its peers refuse it.
     pub incarnation: u64,
+    /// How often the directory was opened, this time included: a copy of it that
+    /// is older says less than its peers have heard.
+    pub boots: u64,
+    /// Whether the directory took the place of one that its member lost.
+    pub replacement: bool,
+}
+
+impl Identity {
+    /// That of a directory that is opened for the first time, and is its member's
+    /// first.
+    pub fn new(cluster_id: u64, node_id: NodeId, incarnation: u64) -> Self {
+        Self { cluster_id, node_id, incarnation, boots: 1, replacement: false }
+    }
+}
+
+/// What is remembered of a peer, so that it is noticed if it comes with another
+/// data directory, or with an older copy of its own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KnownPeer {
+    /// The incarnation of its data directory.
+    pub incarnation: u64,
+    /// How often that was opened.
+    pub boots: u64,
+    /// What its process drew when it opened it.
+    pub nonce: u64,
 }
 
 /// One atomic record of one group: after a crash all of it stands or none.

@@ -1,6 +1,6 @@
 //! Who the directory belongs to, and whom its member has met.
 
-use crate::api::Identity;
+use crate::api::{Identity, KnownPeer};
 use crate::disk::Disk;
 use crate::error::{Damage, OpenError};
 use crate::twin;
@@ -10,6 +10,7 @@ use std::io;
 
 pub(crate) const IDENTITY: &str = "identity";
 pub(crate) const PEERS: &str = "peers";
+pub(crate) const BOOTS: &str = "boots";
 
 /// The file `identity` is the last step of creating a log: with it there is one.
 pub(crate) fn exists<D: Disk>(disk: &D) -> io::Result<bool> {
@@ -17,43 +18,68 @@ pub(crate) fn exists<D: Disk>(disk: &D) -> io::Result<bool> {
 }
 
 pub(crate) fn write_identity<D: Disk>(disk: &D, identity: &Identity) -> io::Result<()> {
-    let mut content = Vec::with_capacity(24);
-    content.extend_from_slice(&identity.cluster_id.to_le_bytes());
-    content.extend_from_slice(&identity.node_id.0.to_le_bytes());
-    content.extend_from_slice(&identity.incarnation.to_le_bytes());
-    twin::replace(disk, IDENTITY, &content)
+    let Identity { cluster_id, node_id, incarnation, boots: _, replacement } = identity;
+    let content = [*cluster_id, node_id.0, *incarnation, u64::from(*replacement)];
+    twin::replace(disk, IDENTITY, &bytes(content))
 }
 
+/// Reads all of it, with what [`write_boots`] wrote last.
 pub(crate) fn read_identity<D: Disk>(disk: &D) -> Result<Identity, OpenError> {
     let content = twin::read(disk, IDENTITY)?;
-    let words = words(IDENTITY, &content)?;
-    let &[cluster_id, node_id, incarnation] = words.as_slice() else {
+    let words_here = words(IDENTITY, &content)?;
+    let &[cluster_id, node_id, incarnation, replacement] = words_here.as_slice() else {
         return Err(wrong_length(IDENTITY).into());
     };
-    Ok(Identity { cluster_id, node_id: NodeId(node_id), incarnation })
-}
-
-pub(crate) fn write_peers<D: Disk>(disk: &D, peers: &BTreeMap<NodeId, u64>) -> io::Result<()> {
-    let mut content = Vec::with_capacity(16 * peers.len());
-    for (peer, incarnation) in peers {
-        content.extend_from_slice(&peer.0.to_le_bytes());
-        content.extend_from_slice(&incarnation.to_le_bytes());
-    }
-    twin::replace(disk, PEERS, &content)
-}
-
-pub(crate) fn read_peers<D: Disk>(disk: &D) -> Result<BTreeMap<NodeId, u64>, OpenError> {
-    let content = match twin::read(disk, PEERS) {
-        Err(OpenError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(Damage { file: PEERS.to_owned(), offset: 0, what: "it is missing" }.into());
-        }
-        other => other?,
+    let content = read_present(disk, BOOTS)?;
+    let &[boots] = words(BOOTS, &content)?.as_slice() else {
+        return Err(wrong_length(BOOTS).into());
     };
+    let (node_id, replacement) = (NodeId(node_id), replacement != 0);
+    Ok(Identity { cluster_id, node_id, incarnation, boots, replacement })
+}
+
+/// Makes the file, before there is an identity.
+pub(crate) fn create_boots<D: Disk>(disk: &D, boots: u64) -> io::Result<()> {
+    twin::replace(disk, BOOTS, &bytes([boots]))
+}
+
+/// Counts a start, also on a disk that is full.
+pub(crate) fn write_boots<D: Disk>(disk: &D, boots: u64) -> io::Result<()> {
+    twin::rewrite(disk, BOOTS, &bytes([boots]))
+}
+
+pub(crate) fn write_peers<D: Disk>(
+    disk: &D,
+    peers: &BTreeMap<NodeId, KnownPeer>,
+) -> io::Result<()> {
+    let row = |(id, peer): (&NodeId, &KnownPeer)| [id.0, peer.incarnation, peer.boots, peer.nonce];
+    twin::replace(disk, PEERS, &bytes(peers.iter().flat_map(row)))
+}
+
+pub(crate) fn read_peers<D: Disk>(disk: &D) -> Result<BTreeMap<NodeId, KnownPeer>, OpenError> {
+    let content = read_present(disk, PEERS)?;
     let words = words(PEERS, &content)?;
-    if !words.len().is_multiple_of(2) {
+    if !words.len().is_multiple_of(4) {
         return Err(wrong_length(PEERS).into());
     }
-    Ok(words.chunks_exact(2).map(|pair| (NodeId(pair[0]), pair[1])).collect())
+    let peer = |row: &[u64]| {
+        (NodeId(row[0]), KnownPeer { incarnation: row[1], boots: row[2], nonce: row[3] })
+    };
+    Ok(words.chunks_exact(4).map(peer).collect())
+}
+
+/// A file that was there before the identity was.
+fn read_present<D: Disk>(disk: &D, name: &str) -> Result<Vec<u8>, OpenError> {
+    match twin::read(disk, name) {
+        Err(OpenError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
+            Err(Damage { file: name.to_owned(), offset: 0, what: "it is missing" }.into())
+        }
+        other => other,
+    }
+}
+
+fn bytes(words: impl IntoIterator<Item = u64>) -> Vec<u8> {
+    words.into_iter().flat_map(u64::to_le_bytes).collect()
 }
 
 fn words(file: &str, content: &[u8]) -> Result<Vec<u64>, Damage> {

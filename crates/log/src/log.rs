@@ -1,7 +1,7 @@
 //! The log: one owner, one chain of records over all segments, one sync for all
 //! records of a call.
 
-use crate::api::{Identity, Record, SnapshotMeta};
+use crate::api::{Identity, KnownPeer, Record, SnapshotMeta};
 use crate::disk::{Disk, DiskFile};
 use crate::error::{AppendError, is_full};
 use crate::group::{Change, Group, Place};
@@ -24,7 +24,7 @@ pub struct Log<D: Disk> {
     pub(crate) options: Options,
     pub(crate) identity: Identity,
     pub(crate) salt: Salt,
-    pub(crate) peers: BTreeMap<NodeId, u64>,
+    pub(crate) peers: BTreeMap<NodeId, KnownPeer>,
     pub(crate) groups: BTreeMap<GroupId, Group>,
     /// Those with records, oldest first; the last is being written. Never empty.
     pub(crate) segments: VecDeque<Segment<D::File>>,

@@ -56,6 +56,7 @@ impl<D: Disk> Log<D> {
         let first = segment::activate(&disk, identity.incarnation, from, 1)?;
         disk.sync_directory("")?;
         identity::write_peers(&disk, &BTreeMap::new())?;
+        identity::create_boots(&disk, identity.boots)?;
         let mut log = Self {
             disk,
             options,
@@ -95,7 +96,7 @@ impl<D: Disk> Log<D> {
     /// `owner`.
     pub fn open(disk: D, owner: Option<Owner>, options: Options) -> Result<Opened<D>, OpenError> {
         disk.sync_directory("")?;
-        let identity = find_identity(&disk)?;
+        let mut identity = find_identity(&disk)?;
         if let Some(owner) = owner {
             if owner.cluster_id != identity.cluster_id {
                 let (expected, found) = (owner.cluster_id, identity.cluster_id);
@@ -107,6 +108,7 @@ impl<D: Disk> Log<D> {
             }
         }
         let peers = identity::read_peers(&disk)?;
+        identity.boots += 1;
         let salt = Salt::of(identity.incarnation);
         let loaded = load(&disk, identity.incarnation, false)?;
         let Loaded { mut segments, groups, first_segment, end, unproven, .. } = loaded;
@@ -153,6 +155,7 @@ impl<D: Disk> Log<D> {
         };
         log.tidy()?;
         log.idle().map_err(opening)?;
+        identity::write_boots(&log.disk, identity.boots)?;
         let groups = log.recovered()?;
         Ok(Opened { log, identity, groups })
     }

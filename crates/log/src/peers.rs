@@ -1,6 +1,7 @@
-//! Whom the member has met: each peer's incarnation, so that one that lost its
-//! disk is noticed.
+//! Whom the member has met: which data directory each peer has, so that one that
+//! lost its disk, or has an older copy of it, is noticed.
 
+use crate::api::KnownPeer;
 use crate::disk::Disk;
 use crate::identity::write_peers;
 use crate::log::Log;
@@ -9,21 +10,21 @@ use std::collections::BTreeMap;
 use std::io;
 
 impl<D: Disk> Log<D> {
-    /// Remembers the incarnation of a peer's data directory, durably. After an
-    /// error what was known before still is.
-    pub fn remember_peer(&mut self, peer: NodeId, incarnation: u64) -> io::Result<()> {
-        if self.peers.get(&peer) == Some(&incarnation) {
+    /// Remembers what is known of a peer, durably. After an error what was known
+    /// before still is.
+    pub fn remember_peer(&mut self, peer: NodeId, known: KnownPeer) -> io::Result<()> {
+        if self.peers.get(&peer) == Some(&known) {
             return Ok(());
         }
         let mut peers = self.peers.clone();
-        peers.insert(peer, incarnation);
+        peers.insert(peer, known);
         write_peers(&self.disk, &peers)?;
         self.peers = peers;
         Ok(())
     }
 
-    /// The incarnations of all peers met so far.
-    pub fn known_peers(&self) -> &BTreeMap<NodeId, u64> {
+    /// All peers met so far.
+    pub fn known_peers(&self) -> &BTreeMap<NodeId, KnownPeer> {
         &self.peers
     }
 }

@@ -1,5 +1,6 @@
 //! Small files of which everything depends: two checksummed copies in one file
-//! that is only ever replaced whole (write, sync, rename, sync the directory).
+//! that is replaced whole (write, sync, rename, sync the directory) or, if it keeps
+//! its length, written over copy by copy.
 //! One copy may rot; when both are bad, the file is damaged and we say so.
 
 use crate::disk::{Disk, DiskFile};
@@ -15,14 +16,7 @@ const CONTENT_BYTES_MAX: usize = 16 << 20;
 
 /// Replaces `name` by `content`, durably.
 pub(crate) fn replace<D: Disk>(disk: &D, name: &str, content: &[u8]) -> io::Result<()> {
-    let mut copy = Vec::with_capacity(FRAME + content.len());
-    copy.extend_from_slice(MAGIC);
-    copy.extend_from_slice(&FORMAT.to_le_bytes());
-    copy.extend_from_slice(&(content.len() as u32).to_le_bytes());
-    copy.extend_from_slice(content);
-    let checksum = crc32c::crc32c_append(crc32c::crc32c(name.as_bytes()), &copy);
-    copy.extend_from_slice(&checksum.to_le_bytes());
-    copy.resize(copy.len().next_multiple_of(PAGE as usize), 0);
+    let mut copy = one_copy(name, content);
     let half = copy.len();
     copy.extend_from_within(..half);
 
@@ -36,6 +30,30 @@ pub(crate) fn replace<D: Disk>(disk: &D, name: &str, content: &[u8]) -> io::Resu
     file.sync()?;
     disk.rename(&temporary, name)?;
     disk.sync_directory("")
+}
+
+/// Writes `content` over what [`replace`] wrote, which was as long: it takes no
+/// room. One copy after the other, so that a crash leaves one that is whole.
+pub(crate) fn rewrite<D: Disk>(disk: &D, name: &str, content: &[u8]) -> io::Result<()> {
+    let copy = one_copy(name, content);
+    let mut file = disk.open(name)?;
+    for offset in [0, copy.len() as u64] {
+        file.write_at(&copy, offset)?;
+        file.sync()?;
+    }
+    Ok(())
+}
+
+fn one_copy(name: &str, content: &[u8]) -> Vec<u8> {
+    let mut copy = Vec::with_capacity(FRAME + content.len());
+    copy.extend_from_slice(MAGIC);
+    copy.extend_from_slice(&FORMAT.to_le_bytes());
+    copy.extend_from_slice(&(content.len() as u32).to_le_bytes());
+    copy.extend_from_slice(content);
+    let checksum = crc32c::crc32c_append(crc32c::crc32c(name.as_bytes()), &copy);
+    copy.extend_from_slice(&checksum.to_le_bytes());
+    copy.resize(copy.len().next_multiple_of(PAGE as usize), 0);
+    copy
 }
 
 /// Whether this is what a crash left of a replacement.

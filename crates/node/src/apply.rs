@@ -99,7 +99,7 @@ impl Applier {
             prepared.entries += 1;
             prepared.bytes += entry_cost(entry) as u64;
             match entry.kind {
-                EntryKind::Noop | EntryKind::Membership => {}
+                EntryKind::Noop | EntryKind::Membership | EntryKind::Contact => {}
                 EntryKind::Session => {
                     // What does not decode was never written by a node; it has no effect.
                     if let Ok(open) = OpenSession::decode(&entry.payload) {
@@ -141,7 +141,7 @@ impl Node {
             }
             LogDone::Read { id, entries } => self.log_was_read(moment, id, entries, actions),
             LogDone::Compacted { snapshot } => remove_older_snapshots(snapshot, actions),
-            LogDone::PeerRemembered { peer } => {
+            LogDone::PeerRemembered { peer, .. } => {
                 for change in self.links.remembered(peer, actions) {
                     self.links_changed(moment, change, actions);
                 }

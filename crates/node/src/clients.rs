@@ -35,6 +35,9 @@ impl Node {
                 }
             }
             ClientRequest::Read { token, deadline } => self.reads.ask(token, deadline),
+            ClientRequest::Change { token, .. } | ClientRequest::Transfer { token, .. } => {
+                refuse(token, RequestError::NotLeader { leader: self.raft.leader() }, actions);
+            }
         }
     }
 

@@ -7,8 +7,8 @@
 
 use crate::port::{Action, Frame, FrameFault, LinkId, LogJob, Report, StopReason};
 use driftless_codec::PeerFrame;
-use driftless_codec::frame::{Hello, HelloRefusal, HelloReply};
-use driftless_log::Identity;
+use driftless_codec::frame::{DiskId, Hello, HelloRefusal, HelloReply, Standing};
+use driftless_log::{Identity, KnownPeer};
 use driftless_raft::{GroupId, NodeId};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,7 +34,7 @@ pub(crate) struct Links {
     members: Vec<NodeId>,
     /// The incarnation that each peer was first met with: whoever comes with
     /// another is refused, also while it is still being written down.
-    known: BTreeMap<NodeId, u64>,
+    known: BTreeMap<NodeId, KnownPeer>,
     /// Those of them that are not on disk yet.
     unwritten: BTreeSet<NodeId>,
     stages: BTreeMap<LinkId, Stage>,
@@ -58,7 +58,7 @@ impl Links {
         identity: Identity,
         group: GroupId,
         members: Vec<NodeId>,
-        known: BTreeMap<NodeId, u64>,
+        known: BTreeMap<NodeId, KnownPeer>,
     ) -> Self {
         Self {
             identity,
@@ -81,10 +81,16 @@ impl Links {
         let hello = PeerFrame::Hello(Hello {
             cluster_id: self.identity.cluster_id,
             node_id: self.identity.node_id,
-            incarnation: self.identity.incarnation,
+            disk: self.disk(),
             to: peer,
+            address: String::new(),
         });
         self.write(link, &hello, actions);
+    }
+
+    fn disk(&self) -> DiskId {
+        let Identity { incarnation, boots, .. } = self.identity;
+        DiskId { incarnation, boots, nonce: 0, standing: Standing::First }
     }
 
     /// The peer whose frames this link brings, once its handshake is done.
@@ -147,7 +153,7 @@ impl Links {
             Some(HelloRefusal::NotMe)
         } else if !self.members.contains(&hello.node_id) || hello.node_id == self.identity.node_id {
             Some(HelloRefusal::NotAMember)
-        } else if known.is_some_and(|known| known != hello.incarnation) {
+        } else if known.is_some_and(|known| known.incarnation != hello.disk.incarnation) {
             Some(HelloRefusal::Incarnation)
         } else {
             None
@@ -159,7 +165,7 @@ impl Links {
             self.stages.remove(&link);
             return Change::None;
         }
-        self.know(link, hello.node_id, hello.incarnation, true, actions)
+        self.know(link, hello.node_id, hello.disk, true, actions)
     }
 
     fn on_reply(
@@ -181,7 +187,8 @@ impl Links {
             return Change::None;
         }
         let right = reply.node_id == peer && reply.cluster_id == self.identity.cluster_id;
-        let known = self.known.get(&peer).is_none_or(|known| *known == reply.incarnation);
+        let known =
+            self.known.get(&peer).is_none_or(|known| known.incarnation == reply.disk.incarnation);
         if !right || !known {
             actions.push(Action::Report(if right {
                 Report::PeerLostItsDisk { peer }
@@ -192,7 +199,7 @@ impl Links {
             self.stages.remove(&link);
             return Change::None;
         }
-        self.know(link, peer, reply.incarnation, false, actions)
+        self.know(link, peer, reply.disk, false, actions)
     }
 
     /// Goes on at once with a known peer; else its incarnation is written down first.
@@ -200,13 +207,15 @@ impl Links {
         &mut self,
         link: LinkId,
         peer: NodeId,
-        incarnation: u64,
+        disk: DiskId,
         inbound: bool,
         actions: &mut Vec<Action>,
     ) -> Change {
-        if self.known.insert(peer, incarnation).is_none() {
+        let DiskId { incarnation, boots, nonce, .. } = disk;
+        let known = KnownPeer { incarnation, boots, nonce };
+        if self.known.insert(peer, known).is_none() {
             self.unwritten.insert(peer);
-            actions.push(Action::Log(LogJob::RememberPeer { peer, incarnation }));
+            actions.push(Action::Log(LogJob::RememberPeer { peer, known }));
         }
         if self.unwritten.contains(&peer) {
             self.stages.insert(link, Stage::Remembering { peer, inbound });
@@ -258,7 +267,7 @@ impl Links {
         let reply = PeerFrame::HelloReply(HelloReply {
             cluster_id: self.identity.cluster_id,
             node_id: self.identity.node_id,
-            incarnation: self.identity.incarnation,
+            disk: self.disk(),
             refusal,
         });
         self.write(link, &reply, actions);

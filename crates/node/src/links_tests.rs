@@ -5,9 +5,17 @@ use super::*;
 const A: NodeId = NodeId(1);
 const B: NodeId = NodeId(2);
 
-fn links(node_id: NodeId, incarnation: u64, known: &[(NodeId, u64)]) -> Links {
-    let identity = Identity { cluster_id: 9, node_id, incarnation };
-    Links::new(identity, GroupId(1), vec![A, B], known.iter().copied().collect())
+fn links(node_id: NodeId, incarnation: u64, known_peers: &[(NodeId, u64)]) -> Links {
+    let identity = Identity::new(9, node_id, incarnation);
+    let known =
+        |&(id, incarnation): &(NodeId, u64)| (id, KnownPeer { incarnation, boots: 1, nonce: 0 });
+    Links::new(identity, GroupId(1), vec![A, B], known_peers.iter().map(known).collect())
+}
+
+/// A calls B, with a data directory of this incarnation.
+fn hello(incarnation: u64) -> Hello {
+    let disk = DiskId { incarnation, boots: 1, nonce: 0, standing: Standing::First };
+    Hello { cluster_id: 9, node_id: A, disk, to: B, address: String::new() }
 }
 
 /// The frames that `actions` write, decoded; the rest of the actions.
@@ -51,8 +59,12 @@ fn call(a: &mut Links, b: &mut Links) -> (Vec<Action>, Vec<Action>, Change) {
 fn strangers_are_remembered_before_they_are_heard() {
     let (mut a, mut b) = (links(A, 11, &[]), links(B, 22, &[]));
     let (at_a, at_b, change) = call(&mut a, &mut b);
-    assert!(matches!(at_a[0], Action::Log(LogJob::RememberPeer { peer: B, incarnation: 22 })));
-    assert!(matches!(at_b[0], Action::Log(LogJob::RememberPeer { peer: A, incarnation: 11 })));
+    assert!(
+        matches!(at_a[0], Action::Log(LogJob::RememberPeer { peer: B, known }) if known.incarnation == 22)
+    );
+    assert!(
+        matches!(at_b[0], Action::Log(LogJob::RememberPeer { peer: A, known }) if known.incarnation == 11)
+    );
     assert_eq!(change, Change::Reached(B));
     assert_eq!(b.sender(LinkId(5)), Some(A));
     assert_eq!(a.sender(LinkId(1)), None, "nothing is read from a link that we dialled");
@@ -86,12 +98,12 @@ fn a_peer_that_answers_with_a_new_data_directory_is_not_talked_to() {
 #[test]
 fn another_cluster_and_a_wrong_address_are_refused_by_name() {
     let mut b = links(B, 22, &[]);
-    let good = Hello { cluster_id: 9, node_id: A, incarnation: 1, to: B };
+    let good = hello(1);
     for (hello, refusal) in [
-        (Hello { cluster_id: 8, ..good }, HelloRefusal::Cluster),
-        (Hello { to: A, ..good }, HelloRefusal::NotMe),
-        (Hello { node_id: NodeId(3), ..good }, HelloRefusal::NotAMember),
-        (Hello { node_id: B, ..good }, HelloRefusal::NotAMember),
+        (Hello { cluster_id: 8, ..good.clone() }, HelloRefusal::Cluster),
+        (Hello { to: A, ..good.clone() }, HelloRefusal::NotMe),
+        (Hello { node_id: NodeId(3), ..good.clone() }, HelloRefusal::NotAMember),
+        (Hello { node_id: B, ..good.clone() }, HelloRefusal::NotAMember),
     ] {
         let mut actions = Vec::new();
         b.accepted(LinkId(7));
@@ -107,7 +119,7 @@ fn another_cluster_and_a_wrong_address_are_refused_by_name() {
 #[test]
 fn a_newer_link_takes_the_older_ones_place() {
     let mut b = links(B, 22, &[(A, 11)]);
-    let hello = PeerFrame::Hello(Hello { cluster_id: 9, node_id: A, incarnation: 11, to: B });
+    let hello = PeerFrame::Hello(hello(11));
     let mut actions = Vec::new();
     for link in [LinkId(5), LinkId(6)] {
         b.accepted(link);
@@ -134,8 +146,7 @@ fn a_frame_out_of_turn_closes_the_link() {
 #[test]
 fn of_two_data_directories_under_one_name_the_first_has_it() {
     let mut b = links(B, 22, &[]);
-    let hello =
-        |incarnation| PeerFrame::Hello(Hello { cluster_id: 9, node_id: A, incarnation, to: B });
+    let hello = |incarnation| PeerFrame::Hello(hello(incarnation));
     let mut actions = Vec::new();
     b.accepted(LinkId(5));
     b.shake(LinkId(5), &hello(11), &mut actions);

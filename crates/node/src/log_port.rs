@@ -83,15 +83,13 @@ pub fn run_log_jobs<D: Disk>(
                 Ok(false) => LogDone::Room(Room { low_space: true, ..log.room() }),
                 Err(error) => LogDone::Failed(error.to_string()),
             }),
-            LogJob::RememberPeer { peer, incarnation } => {
-                match log.remember_peer(peer, incarnation) {
-                    Ok(()) => done.push(LogDone::PeerRemembered { peer }),
-                    Err(error) if error.kind() == io::ErrorKind::StorageFull => {
-                        left.push_back(LogJob::RememberPeer { peer, incarnation });
-                    }
-                    Err(error) => done.push(LogDone::Failed(format!("the peer file: {error}"))),
+            LogJob::RememberPeer { peer, known } => match log.remember_peer(peer, known) {
+                Ok(()) => done.push(LogDone::PeerRemembered { peer, known }),
+                Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                    left.push_back(LogJob::RememberPeer { peer, known });
                 }
-            }
+                Err(error) => done.push(LogDone::Failed(format!("the peer file: {error}"))),
+            },
         }
     }
     *jobs = left;

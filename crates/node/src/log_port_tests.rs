@@ -5,7 +5,7 @@ use crate::port::{LogDone, LogJob};
 use bytes::Bytes;
 use driftless_codec::{Entry, EntryKind};
 use driftless_log::memory::MemoryDisk;
-use driftless_log::{Identity, Log, Options, Record, SnapshotMeta};
+use driftless_log::{Identity, KnownPeer, Log, Options, Record, SnapshotMeta};
 use driftless_raft::{GroupId, HardState, Membership, NodeId, Position, Term, Ticket};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ fn membership() -> Membership {
 }
 
 fn create(disk: &MemoryDisk) -> Log<MemoryDisk> {
-    let identity = Identity { cluster_id: 1, node_id: NodeId(1), incarnation: 5 };
+    let identity = Identity::new(1, NodeId(1), 5);
     let groups = [(GROUP, membership())];
     Log::create(disk.clone(), &identity, &groups, Options::small(16 << 10)).expect("a log").log
 }
@@ -112,15 +112,15 @@ fn a_claim_says_whether_there_is_room_and_an_append_within_it_never_waits() {
 fn a_peer_that_cannot_be_remembered_on_a_full_disk_is_later() {
     let disk = MemoryDisk::new();
     let (mut log, _) = full(&disk);
+    let known = KnownPeer { incarnation: 8, ..KnownPeer::default() };
     let mut done = Vec::new();
-    let mut jobs =
-        VecDeque::from([LogJob::RememberPeer { peer: NodeId(2), incarnation: 8 }, vote(61, 2)]);
+    let mut jobs = VecDeque::from([LogJob::RememberPeer { peer: NodeId(2), known }, vote(61, 2)]);
     assert!(run_log_jobs(&mut log, GROUP, &mut jobs, &mut done));
     assert_eq!((stored(&done), jobs.len()), (vec![61], 1));
     disk.limit_bytes(None);
     assert!(!run_log_jobs(&mut log, GROUP, &mut jobs, &mut done));
-    assert!(matches!(done.last(), Some(LogDone::PeerRemembered { peer: NodeId(2) })));
-    assert_eq!(log.known_peers().get(&NodeId(2)), Some(&8));
+    assert!(matches!(done.last(), Some(LogDone::PeerRemembered { peer: NodeId(2), .. })));
+    assert_eq!(log.known_peers().get(&NodeId(2)), Some(&known));
 }
 
 #[test]

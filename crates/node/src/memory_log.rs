@@ -4,7 +4,7 @@
 
 use crate::cache::EntryCache;
 use crate::port::{LogDone, LogJob, ReadFailure};
-use driftless_log::{Recovered, Room, SnapshotMeta};
+use driftless_log::{KnownPeer, Recovered, Room, SnapshotMeta};
 use driftless_raft::{GroupId, HardState, Index, Membership, NodeId, Run, Trail};
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ pub struct MemoryLog {
     snapshot: Option<SnapshotMeta>,
     entries: EntryCache,
     last: Index,
-    peers: BTreeMap<NodeId, u64>,
+    peers: BTreeMap<NodeId, KnownPeer>,
 }
 
 impl MemoryLog {
@@ -71,9 +71,9 @@ impl MemoryLog {
                 LogDone::Compacted { snapshot: last }
             }
             LogJob::Claim { .. } => LogDone::Room(ROOM),
-            LogJob::RememberPeer { peer, incarnation } => {
-                self.peers.insert(peer, incarnation);
-                LogDone::PeerRemembered { peer }
+            LogJob::RememberPeer { peer, known } => {
+                self.peers.insert(peer, known);
+                LogDone::PeerRemembered { peer, known }
             }
         }
     }
@@ -114,8 +114,8 @@ impl MemoryLog {
         }
     }
 
-    /// The incarnations of peers that it was told to remember.
-    pub fn known_peers(&self) -> &BTreeMap<NodeId, u64> {
+    /// The peers that it was told to remember.
+    pub fn known_peers(&self) -> &BTreeMap<NodeId, KnownPeer> {
         &self.peers
     }
 }
@@ -129,6 +129,7 @@ mod tests {
     use std::sync::Arc;
 
     const GROUP: GroupId = GroupId(1);
+    const KNOWN: KnownPeer = KnownPeer { incarnation: 9, boots: 2, nonce: 3 };
 
     fn membership() -> Membership {
         Membership::of([1, 2, 3].map(NodeId))
@@ -169,12 +170,12 @@ mod tests {
         let mut log = MemoryLog::new(GROUP, membership());
         append(&mut log, None, &[(1, 1), (1, 2), (1, 3)]);
         append(&mut log, Some(3), &[(2, 3), (2, 4)]);
-        log.run(LogJob::RememberPeer { peer: NodeId(2), incarnation: 9 });
+        log.run(LogJob::RememberPeer { peer: NodeId(2), known: KNOWN });
         let recovered = log.recovered();
         assert_eq!(recovered.trail.runs(), [Run::new(1, 1, 2), Run::new(2, 3, 4)]);
         assert_eq!(recovered.hard_state.current_term, Term(2));
         assert_eq!(recovered.membership, membership());
-        assert_eq!(log.known_peers()[&NodeId(2)], 9);
+        assert_eq!(log.known_peers()[&NodeId(2)], KNOWN);
         let expected = [(1, 2), (2, 3)].map(|(term, index)| Position::new(term, index));
         assert_eq!(read(&mut log, 2, 3).as_deref(), Some(&expected[..]));
         assert_eq!(read(&mut log, 5, 5), None);

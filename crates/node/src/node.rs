@@ -5,7 +5,7 @@ use crate::clients::{refuse, refuse_all};
 use crate::effects::{Encoded, ReadPurpose};
 use crate::links::Links;
 use crate::payloads::Payloads;
-use crate::port::{Action, ClientRequest, Event, LogJob, NodeOptions, RequestError, Status};
+use crate::port::{Action, Event, LogJob, Members, NodeOptions, RequestError, Status};
 use crate::proposals::Proposals;
 use crate::reads::Reads;
 use crate::room::LogRoom;
@@ -14,7 +14,7 @@ use crate::snapshots::Snapshots;
 use bytes::Bytes;
 use driftless_codec::EntryKind;
 use driftless_codec::frame::ForwardRefusal;
-use driftless_log::{Identity, Recovered};
+use driftless_log::{Identity, KnownPeer, Recovered};
 use driftless_machine::Durable;
 use driftless_raft::{
     Effects, GroupId, Index, Input, Moment, NodeId, Position, Raft, RestartError, Restored, Term,
@@ -104,7 +104,7 @@ impl Node {
         options: NodeOptions,
         identity: Identity,
         recovered: Recovered,
-        known_peers: BTreeMap<NodeId, u64>,
+        known_peers: BTreeMap<NodeId, KnownPeer>,
         machine: &Durable,
         moment: Moment,
     ) -> Result<Self, StartError> {
@@ -172,11 +172,8 @@ impl Node {
     /// Takes one event. Actions are added to `actions`, to be carried out in order.
     pub fn handle(&mut self, moment: Moment, event: Event, actions: &mut Vec<Action>) {
         if self.stopped {
-            if let Event::Client(
-                ClientRequest::Propose { token, .. } | ClientRequest::Read { token, .. },
-            ) = event
-            {
-                refuse(token, RequestError::Stopped, actions);
+            if let Event::Client(request) = event {
+                refuse(request.token(), RequestError::Stopped, actions);
             }
             return;
         }
@@ -210,6 +207,11 @@ impl Node {
             self.started = true;
             // Until the log has said what it has room for, nothing is handed to it.
             actions.push(Action::Log(LogJob::Claim { bytes: 0 }));
+            for peer in self.raft.membership().iter().filter(|peer| *peer != self.raft.id()) {
+                if let Some(address) = self.options.addresses.get(&peer).cloned() {
+                    actions.push(Action::Dial { peer, address });
+                }
+            }
             self.step(moment, Input::Wake, actions);
             self.pump(actions);
         }
@@ -261,6 +263,12 @@ impl Node {
             snapshot: self.snapshots.newest.as_ref().map(|newest| newest.last),
             low_space: self.room.is_low(),
         }
+    }
+
+    /// Who the members are, as this member has applied it.
+    pub fn members(&self) -> Members {
+        let address = |id| self.options.addresses.get(&id).cloned();
+        Members::of(self.raft.membership(), address)
     }
 
     /// The algorithm's state, to look at.

@@ -133,7 +133,7 @@ impl Node {
 /// What a peer may ask to have appended: commands, and sessions of its own.
 fn may_forward(peer: NodeId, kind: EntryKind, payload: &Bytes) -> bool {
     match kind {
-        EntryKind::Noop | EntryKind::Membership => false,
+        EntryKind::Noop | EntryKind::Membership | EntryKind::Contact => false,
         EntryKind::Command => payload.len() >= ENVELOPE_BYTES,
         EntryKind::Session => OpenSession::decode(payload).is_ok_and(|open| open.node == peer),
     }

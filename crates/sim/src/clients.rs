@@ -119,7 +119,7 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
 
     /// A request reaches its member. Says whether its node is to see it.
     pub(crate) fn request_arrives(&mut self, request: &ClientRequest) -> Result<bool, Breach> {
-        let (ClientRequest::Propose { token, .. } | ClientRequest::Read { token, .. }) = *request;
+        let token = request.token();
         let Some(open) = self.open.get(&token) else { return Ok(false) };
         if self.plan.sabotage == Some(Sabotage::ReadWithoutBarrier) && open.is_read {
             self.answered(open.asked, token, Answer::ReadReady)?;
@@ -182,6 +182,7 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
                 }
                 Heard::Output(self.workload.read(&open.input, &running.machine.reader()))
             }
+            Answer::Changed | Answer::Transferred => Heard::Unknown,
             Answer::Refused(
                 RequestError::TimedOut
                 | RequestError::Stopped

@@ -140,7 +140,7 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
         running.log_batch.append(&mut running.log_queue);
         running.log_queue = std::mem::take(&mut running.log_batch);
         for what in done {
-            if let LogDone::PeerRemembered { peer } = what {
+            if let LogDone::PeerRemembered { peer, .. } = what {
                 self.members.get_mut(&peer).expect("a member of this world").known_by.insert(id);
             }
             if let LogDone::Room(room) = &what

@@ -338,7 +338,7 @@ fn open<M: StateMachine>(
         Log::open(disk, Some(owner), options)
     } else {
         let incarnation = member.incarnation;
-        let identity = Identity { cluster_id: CLUSTER_ID, node_id, incarnation };
+        let identity = Identity::new(CLUSTER_ID, node_id, incarnation);
         Log::create(disk, &identity, &[(GROUP, membership.clone())], options)
     }
 }

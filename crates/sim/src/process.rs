@@ -193,6 +193,8 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
                     && self.random.chance(1, 40);
                 if swallowed { Ok(()) } else { self.answered(process, token, answer) }
             }
+            // Who links with whom is the world's own list.
+            Action::Dial { .. } | Action::HangUp { .. } | Action::MembersChanged => Ok(()),
             Action::StatusChanged => {
                 self.tell_status(process);
                 Ok(())

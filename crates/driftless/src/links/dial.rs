@@ -1,18 +1,61 @@
 //! The dialling side of peer links.
 
 use super::{LinkWorld, Way, run_link, set_up};
+use crate::address::hosts;
 use driftless_node::raft::NodeId;
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 /// A link that lived this long was a good one: the next is dialled at once.
 const GOOD_LIFE: Duration = Duration::from_secs(1);
 
+/// The links that this node dials, one task each.
+pub(crate) struct Dialler {
+    /// Nothing is dialled without one.
+    world: Option<Arc<LinkWorld>>,
+    dialled: BTreeMap<NodeId, JoinHandle<()>>,
+}
+
+impl Dialler {
+    pub(crate) fn new(world: Arc<LinkWorld>) -> Self {
+        Self { world: Some(world), dialled: BTreeMap::new() }
+    }
+
+    /// For members that are linked by somebody else.
+    pub(crate) fn of_nobody() -> Self {
+        Self { world: None, dialled: BTreeMap::new() }
+    }
+
+    /// Keeps a link to `peer` open, at this address only.
+    pub(crate) fn dial(&mut self, peer: NodeId, address: String) {
+        let Some(world) = &self.world else { return };
+        let task = tokio::spawn(dial(world.clone(), peer, address));
+        if let Some(elsewhere) = self.dialled.insert(peer, task) {
+            elsewhere.abort();
+        }
+    }
+
+    /// Ends the link to `peer`.
+    pub(crate) fn hang_up(&mut self, peer: NodeId) {
+        if let Some(task) = self.dialled.remove(&peer) {
+            task.abort();
+        }
+    }
+}
+
+impl Drop for Dialler {
+    fn drop(&mut self) {
+        self.dialled.values().for_each(JoinHandle::abort);
+    }
+}
+
 /// Keeps a link to `peer` open for as long as it is polled.
-pub(crate) async fn dial(world: Arc<LinkWorld>, peer: NodeId, address: String) {
+pub(super) async fn dial(world: Arc<LinkWorld>, peer: NodeId, address: String) {
     let mut pause = Pause::new(world.limits.redial_min, world.limits.redial_max);
     // People are told of changes, not of every attempt.
     let (mut told_unreachable, mut told_end) = (false, false);
@@ -51,12 +94,20 @@ pub(crate) async fn dial(world: Arc<LinkWorld>, peer: NodeId, address: String) {
     }
 }
 
+/// Connects to the first of several addresses that answers.
 async fn connect(world: &LinkWorld, address: &str) -> io::Result<TcpStream> {
-    let stream = timeout(world.limits.handshake_max, TcpStream::connect(address))
-        .await
-        .map_err(|_| io::ErrorKind::TimedOut)??;
-    set_up(&stream)?;
-    Ok(stream)
+    let mut refused = io::Error::from(io::ErrorKind::InvalidInput);
+    for host in hosts(address) {
+        match timeout(world.limits.handshake_max, TcpStream::connect(host)).await {
+            Ok(Ok(stream)) => {
+                set_up(&stream)?;
+                return Ok(stream);
+            }
+            Ok(Err(error)) => refused = error,
+            Err(_) => refused = io::ErrorKind::TimedOut.into(),
+        }
+    }
+    Err(refused)
 }
 
 /// Pauses that double up to a bound, each cut short at random so that members

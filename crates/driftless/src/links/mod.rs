@@ -14,7 +14,7 @@ mod dial;
 mod local;
 
 pub(crate) use accept::accept;
-pub(crate) use dial::dial;
+pub(crate) use dial::Dialler;
 pub(crate) use local::{LocalLink, connect};
 
 use crate::inbox::{Inbox, Message};

@@ -1,5 +1,6 @@
 //! Links over the loopback, against each other and against bare sockets.
 
+use super::dial::dial;
 use super::*;
 use driftless_node::codec::frame::HEADER_BYTES;
 use driftless_node::raft::NodeId;

@@ -1,7 +1,9 @@
 //! What a log does when nothing goes wrong.
 
 use crate::memory::MemoryDisk;
-use crate::{Identity, Log, OpenError, Opened, Options, Owner, ReadError, Record, SnapshotMeta};
+use crate::{
+    Identity, KnownPeer, Log, OpenError, Opened, Options, Owner, ReadError, Record, SnapshotMeta,
+};
 use bytes::Bytes;
 use driftless_codec::{Entry, EntryKind};
 use driftless_raft::{GroupId, HardState, Index, Membership, NodeId, Position, Run, Term};
@@ -9,7 +11,7 @@ use driftless_raft::{GroupId, HardState, Index, Membership, NodeId, Position, Ru
 pub(super) const GROUP: GroupId = GroupId(7);
 
 pub(super) fn identity() -> Identity {
-    Identity { cluster_id: 0xc1, node_id: NodeId(1), incarnation: 0x1234_5678 }
+    Identity::new(0xc1, NodeId(1), 0x1234_5678)
 }
 
 pub(super) fn members() -> Membership {
@@ -61,7 +63,7 @@ fn what_was_appended_is_there_after_opening_again() {
     assert_eq!(log.read(GROUP, Index(1), Index(4), u64::MAX).unwrap(), expected);
 
     let Opened { log, identity: found, groups } = open(&disk);
-    assert_eq!(found, identity());
+    assert_eq!(found, Identity { boots: 2, ..identity() });
     let [group] = groups.as_slice() else { panic!("one group") };
     assert_eq!(group.hard_state, cut.hard_state);
     assert_eq!(group.trail.runs(), [Run::new(1, 1, 2), Run::new(3, 3, 5)]);
@@ -117,12 +119,43 @@ fn a_directory_is_refused_to_others() {
 fn peers_are_remembered() {
     let disk = MemoryDisk::new();
     let mut log = create(&disk);
-    log.remember_peer(NodeId(2), 22).unwrap();
-    log.remember_peer(NodeId(3), 33).unwrap();
-    log.remember_peer(NodeId(2), 222).unwrap();
+    let known = |incarnation| KnownPeer { incarnation, boots: 4, nonce: 5 };
+    log.remember_peer(NodeId(2), known(22)).unwrap();
+    log.remember_peer(NodeId(3), known(33)).unwrap();
+    log.remember_peer(NodeId(2), known(222)).unwrap();
     disk.crash(1);
     let peers = open(&disk).log.known_peers().clone();
-    assert_eq!(peers.into_iter().collect::<Vec<_>>(), [(NodeId(2), 222), (NodeId(3), 33)]);
+    assert_eq!(
+        peers.into_iter().collect::<Vec<_>>(),
+        [(NodeId(2), known(222)), (NodeId(3), known(33))]
+    );
+}
+
+/// An older copy of a directory is told by its count, so each start must count,
+/// also one that the disk has no room for, and none may count twice the same.
+#[test]
+fn every_start_counts() {
+    let disk = MemoryDisk::new();
+    let replacement = Identity { replacement: true, ..identity() };
+    drop(Log::create(disk.clone(), &replacement, &[(GROUP, members())], options()).unwrap());
+    for boots in 2..6 {
+        disk.limit_bytes((boots % 2 == 0).then(|| disk.used_bytes()));
+        let opened = open(&disk);
+        assert_eq!(opened.identity, Identity { boots, ..replacement.clone() });
+        drop(opened);
+        disk.crash(boots);
+    }
+    // Power may go at each of its writes.
+    let mut highest = 5;
+    for writes in 0..60 {
+        disk.power_cut_after(writes);
+        if let Ok(opened) = Log::open(disk.clone(), None, options()) {
+            assert!(opened.identity.boots > highest, "{}", opened.identity.boots);
+            highest = opened.identity.boots;
+        }
+        disk.crash(writes);
+    }
+    assert!(highest > 6);
 }
 
 /// Were a used log taken for an attempt at creation that was cut short, creating

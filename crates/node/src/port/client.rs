@@ -1,7 +1,8 @@
 //! What clients ask and how they are answered.
 
+use super::members::MemberChange;
 use bytes::Bytes;
-use driftless_raft::{Position, Time};
+use driftless_raft::{ChangeRefusal, NodeId, Position, Time, TransferRefusal};
 use std::fmt;
 
 /// Names one client request until it is answered; chosen by the world.
@@ -28,6 +29,38 @@ pub enum ClientRequest {
         /// Answer by then, one way or another.
         deadline: Time,
     },
+    /// Make the group's members, or where they are reached, what is wished for.
+    /// Any member takes it, and has the leader do it. Done when this member has
+    /// applied it, and a joint membership on the way there is left.
+    Change {
+        /// Names it in the answer.
+        token: RequestToken,
+        /// What is wished for.
+        change: MemberChange,
+        /// Answer by then, one way or another.
+        deadline: Time,
+    },
+    /// Hand leadership over to `to`. Only the leader takes it.
+    Transfer {
+        /// Names it in the answer.
+        token: RequestToken,
+        /// Who is to lead.
+        to: NodeId,
+        /// Given up then, if it is not done.
+        deadline: Time,
+    },
+}
+
+impl ClientRequest {
+    /// Names it in the answer.
+    pub fn token(&self) -> RequestToken {
+        match self {
+            Self::Propose { token, .. }
+            | Self::Read { token, .. }
+            | Self::Change { token, .. }
+            | Self::Transfer { token, .. } => *token,
+        }
+    }
 }
 
 /// The answer to a [`ClientRequest`].
@@ -42,6 +75,10 @@ pub enum Answer {
     },
     /// The machine of this node is fresh enough now.
     ReadReady,
+    /// The members are as was wished for, as this node has applied it.
+    Changed,
+    /// This node knows the chosen member as leader.
+    Transferred,
     /// No.
     Refused(RequestError),
 }
@@ -74,6 +111,21 @@ pub enum RequestError {
     SessionLost,
     /// The node is stopping; a command that was sent may yet be applied.
     Stopped,
+    /// The change of membership was refused; nothing was done of it, but for
+    /// addresses that came with it.
+    Change(ChangeRefusal),
+    /// A member of this name was there and is gone. Names are not used twice:
+    /// what it may still say must not be taken for the new one's.
+    IdRemoved(NodeId),
+    /// More bytes of addresses than a member may have.
+    AddressTooLong(NodeId),
+    /// Only the leader does this; nothing was done.
+    NotLeader {
+        /// Whom to ask instead, if known.
+        leader: Option<NodeId>,
+    },
+    /// Leadership was not handed over.
+    Transfer(TransferRefusal),
 }
 
 impl fmt::Display for RequestError {
@@ -93,6 +145,20 @@ impl fmt::Display for RequestError {
                 f.write_str("this member was too far behind; the outcome is unknown")
             }
             Self::Stopped => f.write_str("the node is stopping"),
+            Self::Change(refusal) => refusal.fmt(f),
+            Self::IdRemoved(id) => {
+                write!(f, "member {:x} was removed from the cluster: add it under a new name", id.0)
+            }
+            Self::AddressTooLong(id) => {
+                write!(f, "the addresses of member {:x} are too long", id.0)
+            }
+            Self::NotLeader { leader: Some(leader) } => {
+                write!(f, "this member does not lead: ask member {:x}", leader.0)
+            }
+            Self::NotLeader { leader: None } => {
+                f.write_str("this member does not lead, and knows of no leader")
+            }
+            Self::Transfer(refusal) => refusal.fmt(f),
         }
     }
 }

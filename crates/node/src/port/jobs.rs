@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use driftless_codec::Entry;
-use driftless_log::{Record, Room, SnapshotMeta};
+use driftless_log::{KnownPeer, Record, Room, SnapshotMeta};
 use driftless_raft::{Index, NodeId, Position, Ticket};
 use std::sync::Arc;
 
@@ -40,12 +40,12 @@ pub enum LogJob {
         /// How many.
         bytes: u64,
     },
-    /// Remember a peer's incarnation, durably.
+    /// Remember a peer's data directory, durably.
     RememberPeer {
         /// The peer.
         peer: NodeId,
-        /// Its data directory's incarnation.
-        incarnation: u64,
+        /// What is known of it.
+        known: KnownPeer,
     },
 }
 
@@ -75,6 +75,8 @@ pub enum LogDone {
     PeerRemembered {
         /// The peer.
         peer: NodeId,
+        /// What is durably known of it.
+        known: KnownPeer,
     },
     /// What there is room for now: said when it was asked for, and when it changes
     /// by itself.

@@ -6,14 +6,17 @@
 
 mod client;
 mod jobs;
+mod members;
 mod report;
 
 pub use client::{Answer, ClientRequest, RequestError, RequestToken};
 pub use jobs::{ApplyJob, LogDone, LogJob, ReadFailure, SnapshotChunk, SnapshotDone, SnapshotJob};
+pub use members::{Member, MemberChange, MemberKind, Members};
 pub use report::{FrameFault, Report, Status, StopReason};
 
 use bytes::Bytes;
 use driftless_raft::NodeId;
+use std::collections::BTreeMap;
 
 /// One connection, as the world counts them; never reused by a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -110,8 +113,23 @@ pub enum Action {
         /// The answer.
         answer: Answer,
     },
+    /// Keep a link to `peer` open at this address (several with commas between
+    /// them: whichever answers), in place of the address that was said before.
+    Dial {
+        /// Whom.
+        peer: NodeId,
+        /// Where.
+        address: String,
+    },
+    /// Dial it no more, and close the link that was dialled.
+    HangUp {
+        /// Whom.
+        peer: NodeId,
+    },
     /// Tell whoever is interested that [`Status`] changed in role, term or leader.
     StatusChanged,
+    /// The same of [`Node::members`](crate::Node::members).
+    MembersChanged,
     /// Something that an operator wants to read in the log.
     Report(Report),
     /// Stop this node: going on could break a promise, or is pointless.
@@ -123,6 +141,16 @@ pub enum Action {
 pub struct NodeOptions {
     /// The algorithm's settings.
     pub raft: driftless_raft::Config,
+    /// Where members are reached, this one included, as far as is known from the
+    /// start. What the group says of a member goes before.
+    pub addresses: BTreeMap<NodeId, String>,
+    /// Bring a member that comes back with a new disk in again without being
+    /// asked: as a learner first, and as the voter that it was once it has caught
+    /// up. Whoever decides this says that the old disk will not come back.
+    pub readmit_lost_disks: bool,
+    /// This member is a witness, or is to become one. Once the log says so, it
+    /// need not be said here.
+    pub witness: bool,
     /// The largest command, in bytes.
     pub command_bytes_max: usize,
     /// Commands of clients that may wait at this node, in bytes.
@@ -144,6 +172,9 @@ impl NodeOptions {
     pub fn new(id: NodeId) -> Self {
         Self {
             raft: driftless_raft::Config::new(id),
+            addresses: BTreeMap::new(),
+            readmit_lost_disks: false,
+            witness: false,
             command_bytes_max: 2 << 20,
             pending_bytes_max: 64 << 20,
             cache_bytes_max: 64 << 20,

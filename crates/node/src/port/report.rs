@@ -21,6 +21,15 @@ pub enum StopReason {
         /// Who said so.
         peer: NodeId,
     },
+    /// A peer has heard of a later life of this member's data directory: this one
+    /// was restored from an older copy, and has forgotten what it promised since.
+    OlderDisk {
+        /// Who said so.
+        peer: NodeId,
+    },
+    /// This member was removed from the cluster. No failure: it has nothing left
+    /// to do.
+    Removed,
 }
 
 impl fmt::Display for StopReason {
@@ -47,6 +56,16 @@ impl fmt::Display for StopReason {
                  or remove this member and add it under a new name",
                 peer.0
             ),
+            Self::OlderDisk { peer } => write!(
+                f,
+                "member {:x} knows a later state of this member's data directory: it was restored from an \
+                 older copy, or two processes use copies of it; voting without its memory could lose \
+                 acknowledged writes; bring this member back with an empty directory as a replacement",
+                peer.0
+            ),
+            Self::Removed => {
+                f.write_str("it was removed from the cluster; its data directory can be deleted")
+            }
         }
     }
 }
@@ -151,6 +170,11 @@ impl fmt::Display for Report {
                     HelloRefusal::Incarnation => {
                         "its data directory is not the one that it had (it was lost or replaced)"
                     }
+                    HelloRefusal::Removed => "it was removed from the cluster",
+                    HelloRefusal::OlderDisk => {
+                        "its data directory is an older copy of the one that it had"
+                    }
+                    HelloRefusal::Crowded => "too many have called that are no members",
                 })
             }
             Self::RefusedBy { peer, refusal } => {
@@ -162,6 +186,11 @@ impl fmt::Display for Report {
                     HelloRefusal::NotMe => "another member answers at its address",
                     HelloRefusal::NotAMember => "it does not know us as a member of its cluster",
                     HelloRefusal::Incarnation => "it knows us with another data directory",
+                    HelloRefusal::Removed => "we were removed from the cluster",
+                    HelloRefusal::OlderDisk => {
+                        "it knows a later state of our data directory than this one"
+                    }
+                    HelloRefusal::Crowded => "too many that are no members have called it",
                 })
             }
             Self::WrongPeer { peer, answered, cluster_id } => write!(

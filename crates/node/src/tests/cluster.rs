@@ -7,7 +7,7 @@ use crate::port::{
 };
 use bytes::Bytes;
 use driftless_codec::Entry;
-use driftless_log::{Identity, Recovered, Room, SnapshotMeta};
+use driftless_log::{Identity, KnownPeer, Recovered, Room, SnapshotMeta};
 use driftless_machine::Durable;
 use driftless_raft::{
     GroupId, HardState, Index, Membership, Moment, NodeId, Position, Role, Time, Trail,
@@ -25,7 +25,7 @@ pub(super) struct Tally {
 pub(super) struct Disk {
     pub(super) hard_state: HardState,
     pub(super) entries: Vec<Entry>,
-    pub(super) peers: BTreeMap<NodeId, u64>,
+    pub(super) peers: BTreeMap<NodeId, KnownPeer>,
     pub(super) snapshot: Option<(SnapshotMeta, Bytes, Tally)>,
     pub(super) partial: Vec<u8>,
 }
@@ -137,8 +137,7 @@ impl Cluster {
             snapshot,
             damaged: Vec::new(),
         };
-        let identity =
-            Identity { cluster_id: 9, node_id: NodeId(id), incarnation: member.incarnation };
+        let identity = Identity::new(9, NodeId(id), member.incarnation);
         let options = (self.options)(NodeId(id));
         let peers = disk.peers.clone();
         let node = Node::new(options, identity, recovered, peers, &Durable::default(), moment);
@@ -275,7 +274,10 @@ impl Cluster {
                     member.reports.push(report);
                     None
                 }
-                Action::StatusChanged => None,
+                Action::StatusChanged
+                | Action::Dial { .. }
+                | Action::HangUp { .. }
+                | Action::MembersChanged => None,
                 Action::Stop(reason) => {
                     member.stopped = Some(reason);
                     None
@@ -376,9 +378,9 @@ pub(super) fn log_job(member: &mut Member, job: LogJob) -> LogDone {
             LogDone::Compacted { snapshot: snapshot.last }
         }
         LogJob::Claim { .. } => LogDone::Room(member.room),
-        LogJob::RememberPeer { peer, incarnation } => {
-            disk.peers.insert(peer, incarnation);
-            LogDone::PeerRemembered { peer }
+        LogJob::RememberPeer { peer, known } => {
+            disk.peers.insert(peer, known);
+            LogDone::PeerRemembered { peer, known }
         }
     }
 }

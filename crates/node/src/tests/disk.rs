@@ -225,7 +225,7 @@ fn a_machine_that_applied_what_the_log_does_not_hold_is_refused() {
             snapshot: None,
             damaged: Vec::new(),
         };
-        let identity = Identity { cluster_id: 9, node_id: NodeId(1), incarnation: 1 };
+        let identity = Identity::new(9, NodeId(1), 1);
         let machine =
             Durable { position: AppliedPosition { term, index }, sidecar: Bytes::default() };
         let moment = Moment { now: Time(1), random: 5 };
