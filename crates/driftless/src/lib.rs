@@ -75,6 +75,7 @@ pub use local::LocalCluster;
 pub use lookup::{Found, LookupError, lookup};
 pub use metrics::{Histogram, Metrics};
 pub use recover::{RecoverError, Recovered, recover};
+pub use storage::owner_of;
 
 /// The target of log messages about who leads.
 pub const LEADERSHIP_LOG_TARGET: &str = "driftless::leadership";

@@ -1,5 +1,6 @@
 //! What a member keeps on its disk, and the work done there.
 
+use crate::builder::ClusterId;
 use crate::disk::RealDisk;
 use crate::error::StartError;
 use crate::log_thread::LogWork;
@@ -69,6 +70,17 @@ pub(crate) fn open(
     let recovered = recovered.ok_or_else(|| refused(OpenError::NotFound))?;
     let snapshots = Snapshots::open(snapshots).map_err(|error| refused(error.into()))?;
     Ok(Storage { log, identity, recovered, known_peers, snapshots })
+}
+
+/// Whose data is in `directory`: of which cluster, and of which member of it;
+/// `None` if no member has data there yet.
+pub fn owner_of(directory: impl AsRef<Path>) -> Result<Option<(ClusterId, NodeId)>, OpenError> {
+    let directory = directory.as_ref();
+    if !directory.is_dir() {
+        return Ok(None);
+    }
+    let owner = Log::owner(&RealDisk::open(directory)?)?;
+    Ok(owner.map(|Owner { cluster_id, node_id }| (ClusterId(cluster_id), node_id)))
 }
 
 /// The log's side of its thread.

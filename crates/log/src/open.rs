@@ -92,6 +92,15 @@ impl<D: Disk> Log<D> {
         Ok(Opened { log, identity: identity.clone(), groups })
     }
 
+    /// Whose log stands on `disk`, if there is one.
+    pub fn owner(disk: &D) -> Result<Option<Owner>, OpenError> {
+        match find_identity(disk) {
+            Ok(Identity { cluster_id, node_id, .. }) => Ok(Some(Owner { cluster_id, node_id })),
+            Err(OpenError::NotFound) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Opens the log that stands on `disk`; refuses one of somebody other than
     /// `owner`.
     pub fn open(disk: D, owner: Option<Owner>, options: Options) -> Result<Opened<D>, OpenError> {
