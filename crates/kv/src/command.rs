@@ -260,6 +260,25 @@ pub enum Command {
     Compact(CompactionRequest),
     /// Says where a member serves clients. No revision comes of it.
     Publish(MemberAttributes),
+    /// Says what a member is meant to be. No revision comes of it.
+    Declare {
+        /// The member.
+        id: u64,
+        /// What it is meant to be.
+        intent: MemberIntent,
+    },
+}
+
+/// What the operator means a member to be. Who really votes is the cluster's to
+/// know: a voter begins as a learner, and is one again when it has lost its disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MemberIntent {
+    /// To vote, as soon as it can. So is everybody of whom nothing is said.
+    Voter,
+    /// To learn, until somebody promotes it.
+    Learner,
+    /// To be gone: what it published is forgotten.
+    Gone,
 }
 
 /// What a member tells the others about itself, as etcd's members do when they
@@ -304,6 +323,7 @@ const DELETE_RANGE: u8 = 2;
 const TXN: u8 = 3;
 const COMPACT: u8 = 4;
 const PUBLISH: u8 = 32;
+const DECLARE: u8 = 33;
 /// Only inside of transactions.
 const RANGE: u8 = 5;
 
@@ -332,6 +352,15 @@ impl Command {
                 out.u8(PUBLISH);
                 attributes.encode(&mut out);
             }
+            Self::Declare { id, intent } => {
+                out.u8(DECLARE);
+                out.i64(id.cast_signed());
+                out.u8(match intent {
+                    MemberIntent::Voter => 1,
+                    MemberIntent::Learner => 2,
+                    MemberIntent::Gone => 3,
+                });
+            }
         }
         out.finish()
     }
@@ -350,6 +379,16 @@ impl Command {
                 Self::Compact(CompactionRequest { revision: input.i64()?, physical })
             }
             PUBLISH => Self::Publish(MemberAttributes::decode(&mut input)?),
+            DECLARE => {
+                let id = input.i64()?.cast_unsigned();
+                let intent = match input.u8()? {
+                    1 => MemberIntent::Voter,
+                    2 => MemberIntent::Learner,
+                    3 => MemberIntent::Gone,
+                    _ => return Err(input.unknown("intent")),
+                };
+                Self::Declare { id, intent }
+            }
             _ => return Err(input.unknown("kind of command")),
         };
         input.end()?;
@@ -361,7 +400,7 @@ impl Command {
             Self::Put(put) => put_size_hint(put),
             Self::DeleteRange(delete) => delete.key.len() + delete.range_end.len() + 16,
             Self::Txn(txn) => txn_size_hint(txn),
-            Self::Compact(_) => 16,
+            Self::Compact(_) | Self::Declare { .. } => 16,
             Self::Publish(_) => 128,
         }
     }

@@ -47,8 +47,8 @@ mod watch;
 
 pub use command::{
     Command, CompactionRequest, Compare, CompareResult, CompareTarget, DeleteRangeRequest,
-    KeyValue, MemberAttributes, PutRequest, RangeRequest, RequestOp, SortOrder, SortTarget,
-    TXN_DEPTH_MAX, TxnRequest,
+    KeyValue, MemberAttributes, MemberIntent, PutRequest, RangeRequest, RequestOp, SortOrder,
+    SortTarget, TXN_DEPTH_MAX, TxnRequest,
 };
 pub use encoding::DecodeError;
 pub use machine::{RevisionHook, Store};

@@ -133,6 +133,10 @@ fn apply(state: &mut State, command: &Bytes) -> Reply {
             state.members.insert(attributes.id, attributes);
             Ok(Response::Published)
         }
+        Command::Declare { id, intent } => {
+            state.declare(id, intent);
+            Ok(Response::Published)
+        }
     })
 }
 

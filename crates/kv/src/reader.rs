@@ -9,6 +9,7 @@ use crate::store::index::End;
 use crate::store::{At, State, key_value};
 use crate::watch::{self, Compacted, Event, Events, Follower};
 use parking_lot::RwLockReadGuard;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -56,6 +57,11 @@ impl Reader {
     /// What members said about themselves, by their ids.
     pub fn members(&self) -> Vec<MemberAttributes> {
         self.shared.state.read().members.values().cloned().collect()
+    }
+
+    /// The members that are meant to learn and not to vote.
+    pub fn declared_learners(&self) -> BTreeSet<u64> {
+        self.shared.state.read().learners.clone()
     }
 
     /// Answers a range. One that looks at many keys lets applies go on between

@@ -84,7 +84,7 @@ pub enum Response {
     Txn(TxnResponse),
     /// To [`crate::Command::Compact`].
     Compact(CompactionResponse),
-    /// To [`crate::Command::Publish`].
+    /// To [`crate::Command::Publish`] and [`crate::Command::Declare`].
     Published,
 }
 

@@ -9,8 +9,8 @@
 //! payload
 //! ```
 //!
-//! in this order: one *meta* (revision, compacted revision, and what members said
-//! about themselves); *settled*
+//! in this order: one *meta* (revision, compacted revision, what members said
+//! about themselves, and which are meant to learn); *settled*
 //! blocks with, in the order of keys, what the compacted revision sees of the
 //! revisions before it; *log* blocks with everything from the compacted
 //! revision on, in the order of revisions, for watchers need their events; one
@@ -28,6 +28,7 @@ use crate::store::arena::{Cursor, Kind, Record};
 use crate::store::index::End;
 use bytes::Bytes;
 use driftless_machine::{RestoreError, Snapshot};
+use std::collections::BTreeSet;
 use std::io::{self, Read};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -54,6 +55,7 @@ pub(crate) struct FrozenState {
     revision: i64,
     compact_revision: i64,
     members: Vec<MemberAttributes>,
+    learners: BTreeSet<u64>,
     next: Next,
     /// Records of the block being filled.
     block: Vec<u8>,
@@ -80,6 +82,7 @@ impl FrozenState {
         let pin = shared.pin(&state, state.compact_revision);
         let (revision, compact_revision) = (state.revision, state.compact_revision);
         let members = state.members.values().cloned().collect();
+        let learners = state.learners.clone();
         drop(state);
         Self {
             shared,
@@ -87,6 +90,7 @@ impl FrozenState {
             revision,
             compact_revision,
             members,
+            learners,
             next: Next::Meta,
             block: Vec::new(),
             blocks: 0,
@@ -108,6 +112,10 @@ impl FrozenState {
                 members.count(self.members.len());
                 for attributes in &self.members {
                     attributes.encode(&mut members);
+                }
+                members.count(self.learners.len());
+                for learner in &self.learners {
+                    members.i64(learner.cast_signed());
                 }
                 self.block.extend_from_slice(&members.finish());
                 self.close_block(META);
@@ -361,9 +369,10 @@ impl Loading {
         };
         let rest = Bytes::copy_from_slice(&meta[at..]);
         let mut rest = Decoder::new(&rest);
-        let members = rest
+        let (members, learners) = rest
             .list(MemberAttributes::decode)
-            .and_then(|members| rest.end().map(|()| members))
+            .and_then(|members| Ok((members, rest.list(Decoder::i64)?)))
+            .and_then(|both| rest.end().map(|()| both))
             .map_err(|_| "its members cannot be read")?;
         if !(1..=REVISION_MAX).contains(&revision) || !(-1..=revision).contains(&compact_revision) {
             return Err("its revisions are impossible");
@@ -372,6 +381,7 @@ impl Loading {
         state.revision = revision;
         state.compact_revision = compact_revision;
         state.members = members.into_iter().map(|member| (member.id, member)).collect();
+        state.learners = learners.into_iter().map(i64::cast_unsigned).collect();
         Ok(Self { state, records: 0, last: (1, 0) })
     }
 

@@ -7,11 +7,11 @@
 pub(crate) mod arena;
 pub(crate) mod index;
 
-use crate::command::{KeyValue, MemberAttributes};
+use crate::command::{KeyValue, MemberAttributes, MemberIntent};
 use arena::{Kind, Location, Record};
 use bytes::Bytes;
 use index::{End, Entry, Index, Versioned, Versions};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 /// Which state a read sees.
@@ -36,6 +36,8 @@ pub(crate) struct State {
     pub(crate) written: u64,
     /// What members said about themselves, by their ids.
     pub(crate) members: BTreeMap<u64, MemberAttributes>,
+    /// Those that are meant to learn.
+    pub(crate) learners: BTreeSet<u64>,
     /// How far garbage has been swept.
     pub(crate) sweep: crate::compact::Sweep,
 }
@@ -58,7 +60,24 @@ impl State {
             live_keys: 0,
             written: 0,
             members: BTreeMap::new(),
+            learners: BTreeSet::new(),
             sweep: crate::compact::Sweep::default(),
+        }
+    }
+
+    /// What a member is meant to be.
+    pub(crate) fn declare(&mut self, id: u64, intent: MemberIntent) {
+        match intent {
+            MemberIntent::Learner => {
+                self.learners.insert(id);
+            }
+            MemberIntent::Voter => {
+                self.learners.remove(&id);
+            }
+            MemberIntent::Gone => {
+                self.learners.remove(&id);
+                self.members.remove(&id);
+            }
         }
     }
 

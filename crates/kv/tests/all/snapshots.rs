@@ -1,8 +1,10 @@
 //! Snapshots: frozen at once, read while applies go on, restored as a whole.
 
-use crate::support::{all_events, do_compact, do_delete, do_put, range, snapshot};
-use driftless_kv::{RangeRequest, Store};
+use crate::support::{all_events, apply, do_compact, do_delete, do_put, range, snapshot};
+use bytes::Bytes;
+use driftless_kv::{Command, MemberAttributes, MemberIntent, RangeRequest, Response, Store};
 use driftless_machine::{RestoreError, StateMachine};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 #[test]
@@ -134,4 +136,41 @@ fn values_of_every_size_pass_through() {
         all.kvs.iter().map(|kv| kv.value.len()).sum::<usize>(),
         101 + (96 << 10) + (4 << 20)
     );
+}
+
+#[test]
+fn what_is_known_of_members_passes_through() {
+    let mut store = Store::new();
+    let publish = |id: u64, name: &'static str| {
+        let client_urls = vec![Bytes::from_static(b"http://127.0.0.1:2379")];
+        Command::Publish(MemberAttributes {
+            id,
+            name: Bytes::from_static(name.as_bytes()),
+            client_urls,
+        })
+    };
+    let declare = |id, intent| Command::Declare { id, intent };
+    let (far, near) = (u64::MAX - 1, 2);
+    for command in [
+        publish(far, "far"),
+        publish(near, "near"),
+        publish(3, "third"),
+        declare(far, MemberIntent::Learner),
+        declare(near, MemberIntent::Learner),
+        declare(near, MemberIntent::Voter),
+        declare(3, MemberIntent::Learner),
+        declare(3, MemberIntent::Gone),
+    ] {
+        assert_eq!(Command::decode(&command.encode()), Ok(command.clone()));
+        assert_eq!(apply(&mut store, command), Ok(Response::Published));
+    }
+    let bytes = snapshot(&mut store, 7);
+    let mut restored = Store::new();
+    restored.restore(&mut &bytes[..]).unwrap();
+    for reader in [store.reader(), restored.reader()] {
+        let names: Vec<_> = reader.members().into_iter().map(|member| member.name).collect();
+        assert_eq!(names, ["near", "far"]);
+        assert_eq!(reader.declared_learners(), BTreeSet::from([far]));
+        assert_eq!(reader.revision(), 1, "no revision comes of it");
+    }
 }
