@@ -4,7 +4,7 @@
 //! services also use one copy of the store in the same process.
 
 use bytes::Bytes;
-use driftless::{Applied, Handle, RequestError, Status};
+use driftless::{Applied, Handle, MemberChange, Members, NodeId, RequestError, Status};
 use driftless_kv::{Reader, Store};
 use std::future::Future;
 use tokio::sync::watch;
@@ -35,6 +35,26 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// The same, to be told of changes of role, term or leader.
     fn watch_status(&self) -> watch::Receiver<Status>;
 
+    /// Who the members are, as this member has applied it.
+    fn members(&self) -> Members;
+
+    /// The same, to be told of changes.
+    fn watch_members(&self) -> watch::Receiver<Members>;
+
+    /// Changes who the members are, or where they are reached.
+    fn change_members(
+        &self,
+        change: MemberChange,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<Members, RequestError>> + Send;
+
+    /// Lets another member lead; asked of the leader.
+    fn transfer_leadership(
+        &self,
+        to: NodeId,
+        deadline: Instant,
+    ) -> impl Future<Output = Result<(), RequestError>> + Send;
+
     /// What this member has done since it started.
     fn metrics(&self) -> driftless::Metrics;
 }
@@ -58,6 +78,26 @@ impl Backend for Handle<Store> {
 
     fn watch_status(&self) -> watch::Receiver<Status> {
         Self::watch_status(self)
+    }
+
+    fn members(&self) -> Members {
+        Self::members(self)
+    }
+
+    fn watch_members(&self) -> watch::Receiver<Members> {
+        Self::watch_members(self)
+    }
+
+    async fn change_members(
+        &self,
+        change: MemberChange,
+        deadline: Instant,
+    ) -> Result<Members, RequestError> {
+        Self::change_members(self, change, deadline).await
+    }
+
+    async fn transfer_leadership(&self, to: NodeId, deadline: Instant) -> Result<(), RequestError> {
+        Self::transfer_leadership(self, to, deadline).await
     }
 
     fn metrics(&self) -> driftless::Metrics {

@@ -34,8 +34,17 @@ Member:
 Cluster:
   --initial-advertise-peer-urls URL,... where peers are told to connect [http://localhost:2380]
   --initial-cluster NAME=URL,...        all members, the same on each of them
-  --initial-cluster-state STATE         new or existing [new]
+  --initial-cluster-state STATE         new, or existing: this member was added to a cluster
+                                        (`driftless member add`) and asks the others for it [new]
   --initial-cluster-token TOKEN         tells this cluster from others [etcd-cluster]
+  --strict-reconfig-check               refuse changes of members that could leave no majority
+                                        of those that have started [true]
+  --max-learners MEMBERS                how many may be learners at a time [1]
+  --readmit-lost-disks                  while this member leads, one whose disk was lost comes
+                                        back by itself, as a learner first [false]
+  --replace-lost-disk                   this member lost its data: a new directory begins as
+                                        the one that takes its place, and never votes before
+                                        the others have taken it back [false]
 
 Limits and log:
   --max-request-bytes BYTES             the largest request [1572864]

@@ -16,6 +16,7 @@ mod edge;
 pub mod grpc;
 mod logger;
 mod metrics;
+mod origin;
 pub mod pb;
 mod serve;
 pub mod service;
@@ -23,8 +24,10 @@ mod status;
 
 pub use backend::Backend;
 pub use command::serve_command;
+pub use driftless::{RecoverError, Recovered, recover};
 pub use edge::{ConnectionLimits, Wire, serve_connections};
 pub use metrics::{Metrics, render as render_metrics};
+pub use origin::OriginError;
 pub use serve::{ServeError, run, serve};
 pub use service::{ETCD_VERSION, Identity, Limits, Services};
 pub use status::{Code, Status};

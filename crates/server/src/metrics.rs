@@ -166,7 +166,11 @@ fn raft<B: Backend>(text: &mut Text, services: &Services<B>) {
         "Whether or not this member is a leader. 1 if is, 0 otherwise.",
         u8::from(leads),
     );
-    text.gauge("etcd_server_is_learner", "Whether or not this member is a learner.", 0);
+    text.gauge(
+        "etcd_server_is_learner",
+        "Whether or not this member is a learner.",
+        u8::from(services.learns()),
+    );
     text.counter(
         "etcd_server_leader_changes_seen_total",
         "The number of leader changes seen.",

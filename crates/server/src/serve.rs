@@ -4,13 +4,14 @@ use crate::backend::Backend;
 use crate::config::{ServeConfig, Url};
 use crate::edge::{ConnectionLimits, serve_connections};
 use crate::metrics::Metrics;
-use crate::pb;
-use crate::service::{ETCD_VERSION, Identity, Limits, Services};
+use crate::origin::{Begins, Origin, OriginError, origin};
+use crate::service::{ETCD_VERSION, Limits, Services};
 use driftless::{
     Builder, ClusterId, NodeFailure, NodeId, NodeOptions, OpenError, RequestError, Role, Running,
-    StartError, Status,
+    StartError, StopReason,
 };
 use driftless_kv::{Command, MemberAttributes, Store};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -42,6 +43,8 @@ pub enum ServeError {
         /// Why.
         error: io::Error,
     },
+    /// Nobody can say who this member is.
+    Origin(OriginError),
     /// The node did not start.
     Start(StartError),
     /// The node ended.
@@ -70,6 +73,7 @@ impl fmt::Display for ServeError {
                 ),
                 _ => write!(f, "--{option}: cannot listen on {url}: {error}"),
             },
+            Self::Origin(error) => error.fmt(f),
             Self::Start(error) => start_error(error, f),
             Self::Node(failure) => failure.fmt(f),
             Self::System(error) => write!(f, "the system refuses what a member needs: {error}"),
@@ -79,6 +83,12 @@ impl fmt::Display for ServeError {
 
 impl std::error::Error for ServeError {}
 
+impl From<OriginError> for ServeError {
+    fn from(error: OriginError) -> Self {
+        Self::Origin(error)
+    }
+}
+
 /// Names the option that is the remedy, where there is one.
 fn start_error(error: &StartError, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     match error {
@@ -87,7 +97,8 @@ fn start_error(error: &StartError, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f,
                 "the data directory {} belongs to another cluster: to {found:x}, and this member \
                  is of {expected:x}, as follows from --initial-cluster and \
-                 --initial-cluster-token. Give it the same as when the directory was made, or \
+                 --initial-cluster-token. Give it the same as when the directory was made, or, \
+                 where members came and went since, --initial-cluster-state existing, or \
                  another --data-dir",
                 directory.display()
             )
@@ -139,7 +150,7 @@ pub async fn serve(
     }
     let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::System)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::System)?;
-    let identity = identity(&config);
+    let Origin { identity, begins, addresses } = origin(&config).await?;
     log::info!(
         "driftless {} (etcd API {ETCD_VERSION}): this is {}, member {:x} of cluster {:x}, with its \
          data in {}",
@@ -149,16 +160,14 @@ pub async fn serve(
         identity.cluster_id,
         config.data_dir.display()
     );
-    for member in identity.members.iter().filter(|member| member.id != identity.member_id) {
-        let urls = member.peer_urls.join(",");
-        log::info!("its peer {} is member {:x} at {urls}", member.name, member.id);
+    for (peer, address) in addresses.iter().filter(|(peer, _)| peer.0 != identity.member_id) {
+        log::info!("its peer {:x} is at {address}", peer.0);
     }
     let clients = listen("listen-client-urls", &config.listen_client_urls)?;
     let operators = listen("listen-metrics-urls", &config.listen_metrics_urls)?;
-    let node = start_node(&config, &identity).map_err(ServeError::Start)?;
-
-    let own = identity.members.iter().find(|member| member.id == identity.member_id);
-    let own = own.expect("checked when the configuration was read").clone();
+    let who = (ClusterId(identity.cluster_id), NodeId(identity.member_id));
+    let node = start_node(&config, who, begins, addresses).map_err(ServeError::Start)?;
+    let attributes = attributes(&config, identity.member_id);
     let services =
         Services::new(node.handle(), identity, limits(&config), Arc::new(Metrics::default()));
     let (stop, stopping) = watch::channel(false);
@@ -180,8 +189,12 @@ pub async fn serve(
     for url in &config.listen_client_urls {
         log::info!("serving clients on {url}");
     }
-    let told = tokio::spawn(tell_changes(node.handle().watch_status(), config.clone()));
-    let published = tokio::spawn(publish(node.handle().clone(), own));
+    let told = tokio::spawn(tell_changes(services.clone()));
+    let published = tokio::spawn(publish(node.handle().clone(), attributes));
+    let attended = tokio::spawn({
+        let services = services.clone();
+        async move { services.attend_members().await }
+    });
 
     let result = tokio::select! {
         _ = terminate.recv() => {
@@ -196,10 +209,22 @@ pub async fn serve(
             log::info!("stopping");
             Ok(())
         }
-        ended = node.wait() => ended.map_err(ServeError::Node),
+        ended = node.wait() => match ended {
+            // As in etcd this is no failure: there is nothing left to do.
+            Err(NodeFailure::Stopped(StopReason::Removed)) => {
+                log::warn!(
+                    "this member was removed from the cluster, and ends: its data directory {} \
+                     is of no more use",
+                    config.data_dir.display()
+                );
+                Ok(())
+            }
+            ended => ended.map_err(ServeError::Node),
+        },
     };
     told.abort();
     published.abort();
+    attended.abort();
     // Streams end, calls in flight are finished, then the node goes.
     services.stop();
     stop.send_replace(true);
@@ -214,12 +239,7 @@ pub async fn serve(
 /// Tells the cluster where this member serves clients, once there is a leader;
 /// not again after a restart that changed nothing. Then, as in etcd, it is ready:
 /// it has applied what was acknowledged before it came.
-async fn publish<B: Backend>(backend: B, member: pb::Member) {
-    let attributes = MemberAttributes {
-        id: member.id,
-        name: member.name.into(),
-        client_urls: member.client_urls.into_iter().map(Into::into).collect(),
-    };
+async fn publish<B: Backend>(backend: B, attributes: MemberAttributes) {
     loop {
         let deadline = Instant::now() + REQUEST_TIMEOUT;
         // What was said before may stand in the log and not be applied yet.
@@ -240,23 +260,10 @@ async fn publish<B: Backend>(backend: B, member: pb::Member) {
     }
 }
 
-/// Who this member is. The others' client URLs are what they publish.
-fn identity(config: &ServeConfig) -> Identity {
-    let cluster = &config.initial_cluster;
-    let own = cluster.member(&config.name).expect("checked when the configuration was read");
-    let strings = |urls: &[Url]| urls.iter().map(Url::to_string).collect();
-    let members = cluster.members.iter().map(|member| pb::Member {
-        id: member.id,
-        name: member.name.clone(),
-        peer_urls: strings(&member.peer_urls),
-        client_urls: if member.id == own.id {
-            strings(&config.advertise_client_urls)
-        } else {
-            Vec::new()
-        },
-        is_learner: false,
-    });
-    Identity { cluster_id: cluster.id, member_id: own.id, members: members.collect() }
+/// What this member tells the others about itself.
+fn attributes(config: &ServeConfig, id: u64) -> MemberAttributes {
+    let urls = config.advertise_client_urls.iter().map(|url| url.to_string().into());
+    MemberAttributes { id, name: config.name.clone().into(), client_urls: urls.collect() }
 }
 
 fn listen(option: &'static str, urls: &[Url]) -> Result<Vec<TcpListener>, ServeError> {
@@ -289,8 +296,12 @@ fn bind(address: std::net::SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(listener)
 }
 
-fn start_node(config: &ServeConfig, identity: &Identity) -> Result<Running<Store>, StartError> {
-    let node_id = NodeId(identity.member_id);
+fn start_node(
+    config: &ServeConfig,
+    (cluster_id, node_id): (ClusterId, NodeId),
+    begins: Begins,
+    addresses: BTreeMap<NodeId, String>,
+) -> Result<Running<Store>, StartError> {
     let mut options = NodeOptions::new(node_id);
     let micros = |duration: Duration| duration.as_micros() as u64;
     options.raft.election_timeout_us = micros(config.election_timeout);
@@ -303,12 +314,16 @@ fn start_node(config: &ServeConfig, identity: &Identity) -> Result<Running<Store
     if let Some(entries) = config.snapshot_catchup_entries {
         options.retained_entries = entries;
     }
-    let mut builder =
-        Builder::new(node_id, ClusterId(identity.cluster_id), &config.data_dir, Store::new());
-    for member in &config.initial_cluster.members {
-        // Of several URLs of a member the first is used.
-        builder = builder.member(NodeId(member.id), member.peer_urls[0].address());
+    options.readmit_lost_disks = config.readmit_lost_disks;
+    let mut builder = Builder::new(node_id, cluster_id, &config.data_dir, Store::new());
+    for (member, address) in addresses {
+        builder = builder.member(member, address);
     }
+    builder = match begins {
+        Begins::Founding => builder,
+        Begins::Joining => builder.join(),
+        Begins::Replacing => builder.replace_lost_disk(),
+    };
     builder.listen(config.listen_peer_url.address()).options(options).start_on_current()
 }
 
@@ -320,6 +335,8 @@ fn limits(config: &ServeConfig) -> Limits {
         progress_interval: config.progress_notify_interval,
         leader_patience: 3 * config.election_timeout,
         quota_bytes: config.quota_backend_bytes.unwrap_or(0),
+        strict_reconfig_check: config.strict_reconfig_check,
+        learners_max: config.max_learners,
     }
 }
 
@@ -333,11 +350,14 @@ fn connection_limits(config: &ServeConfig) -> ConnectionLimits {
 }
 
 /// Logs who leads, by name.
-async fn tell_changes(mut status: watch::Receiver<Status>, config: ServeConfig) {
+async fn tell_changes<B: Backend>(services: Services<B>) {
     let name = |id: NodeId| {
-        let member = config.initial_cluster.members.iter().find(|member| member.id == id.0);
-        member.map_or_else(|| format!("{:x}", id.0), |member| member.name.clone())
+        let members = services.members();
+        let member =
+            members.into_iter().find(|member| member.id == id.0 && !member.name.is_empty());
+        member.map_or_else(|| format!("member {:x}", id.0), |member| member.name)
     };
+    let mut status = services.backend().watch_status();
     let mut last = status.borrow_and_update().clone();
     loop {
         if status.changed().await.is_err() {

@@ -165,6 +165,45 @@ impl Status {
     pub const NO_LEADER: Self = Self::new(Code::Unavailable, "etcdserver: no leader");
     /// No answer in time.
     pub const TIMED_OUT: Self = Self::new(Code::Unavailable, "etcdserver: request timed out");
+    /// There is no such member, or it was removed.
+    pub const MEMBER_NOT_FOUND: Self = Self::new(Code::NotFound, "etcdserver: member not found");
+    /// A member has one of these peer URLs.
+    pub const PEER_URL_EXISTS: Self =
+        Self::new(Code::FailedPrecondition, "etcdserver: Peer URLs already exists");
+    /// Peer URLs that are none.
+    pub const MEMBER_BAD_URLS: Self =
+        Self::new(Code::InvalidArgument, "etcdserver: given member URLs are invalid");
+    /// There are as many learners as there may be.
+    pub const TOO_MANY_LEARNERS: Self =
+        Self::new(Code::FailedPrecondition, "etcdserver: too many learner members in cluster");
+    /// Promotion of one that is no learner.
+    pub const NOT_LEARNER: Self =
+        Self::new(Code::FailedPrecondition, "etcdserver: can only promote a learner member");
+    /// Promotion of a learner that is behind.
+    pub const LEARNER_NOT_READY: Self = Self::new(
+        Code::FailedPrecondition,
+        "etcdserver: can only promote a learner member which is in sync with leader",
+    );
+    /// Too few members have started for this change. The code is the one that etcd leaks.
+    pub const NOT_ENOUGH_STARTED: Self = Self::new(
+        Code::Unknown,
+        "etcdserver: re-configuration failed due to not enough started members",
+    );
+    /// Too few members are up for this change.
+    pub const UNHEALTHY: Self = Self::new(Code::Unavailable, "etcdserver: unhealthy cluster");
+    /// Asked of another member than the leader.
+    pub const NOT_LEADER: Self = Self::new(Code::FailedPrecondition, "etcdserver: not leader");
+    /// Leadership for one that cannot have it.
+    pub const BAD_TRANSFEREE: Self =
+        Self::new(Code::FailedPrecondition, "etcdserver: bad leader transferee");
+    /// Leadership did not go over in time.
+    pub const TRANSFER_TIMED_OUT: Self = Self::new(
+        Code::Unavailable,
+        "etcdserver: request timed out, leader transfer took too long",
+    );
+    /// A learner is asked for what it does not serve.
+    pub const LEARNER: Self =
+        Self::new(Code::FailedPrecondition, "etcdserver: rpc not supported for learner");
     /// The server is going.
     pub const STOPPED: Self = Self::new(Code::Unavailable, "etcdserver: server stopped");
 }

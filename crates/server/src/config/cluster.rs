@@ -61,7 +61,7 @@ impl InitialCluster {
         let mut members: Vec<InitialMember> = members
             .into_iter()
             .map(|(name, peer_urls)| InitialMember {
-                id: member_id(&peer_urls, token),
+                id: member_id(&strings(&peer_urls), token),
                 name,
                 peer_urls,
             })
@@ -113,11 +113,17 @@ impl InitialCluster {
     }
 }
 
-fn member_id(peer_urls: &[Url], token: &str) -> u64 {
-    let mut urls: Vec<String> = peer_urls.iter().map(Url::to_string).collect();
+fn strings(urls: &[Url]) -> Vec<String> {
+    let mut urls: Vec<String> = urls.iter().map(Url::to_string).collect();
     urls.sort();
+    urls
+}
+
+/// The id of a member with these peer URLs, in their order; `token` tells it from
+/// those of other clusters, and from those that had them before.
+pub(crate) fn member_id(urls: &[String], token: &str) -> u64 {
     let mut hash = Sha1::new();
-    for url in &urls {
+    for url in urls {
         hash.update(url);
     }
     hash.update(token);

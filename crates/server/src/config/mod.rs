@@ -9,6 +9,7 @@ mod url;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use cluster::member_id;
 pub use cluster::{InitialCluster, InitialMember};
 pub use url::Url;
 
@@ -21,6 +22,10 @@ use std::time::Duration;
 
 /// How a member is to be run.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an option, and has nothing to do with another"
+)]
 pub struct ServeConfig {
     /// Its name, by which it finds itself in `initial_cluster`.
     pub name: String,
@@ -36,8 +41,16 @@ pub struct ServeConfig {
     pub listen_metrics_urls: Vec<Url>,
     /// The members in the beginning, itself included.
     pub initial_cluster: InitialCluster,
-    /// Whether the cluster is thought to exist already.
+    /// Whether the cluster exists already: a new member asks the others who it is.
     pub existing: bool,
+    /// Refuse changes of members that could leave no majority of started ones.
+    pub strict_reconfig_check: bool,
+    /// How many members may be learners at a time.
+    pub max_learners: usize,
+    /// While this member leads: let those that lost their disk come back.
+    pub readmit_lost_disks: bool,
+    /// A new data directory takes the place of one that this member lost.
+    pub replace_lost_disk: bool,
     /// How often a leader makes itself heard.
     pub heartbeat_interval: Duration,
     /// How long a follower bears not to hear it.
@@ -378,6 +391,11 @@ impl ServeConfig {
             listen_metrics_urls,
             initial_cluster,
             existing,
+            strict_reconfig_check: !given.contains_key("strict-reconfig-check")
+                || is_set(given, "strict-reconfig-check")?,
+            max_learners: number(given, "max-learners", 1, "a number of members")?,
+            readmit_lost_disks: is_set(given, "readmit-lost-disks")?,
+            replace_lost_disk: is_set(given, "replace-lost-disk")?,
             heartbeat_interval,
             election_timeout,
             quota_backend_bytes,

@@ -35,6 +35,9 @@ fn without_options_it_is_etcds_single_member() {
     assert_eq!(config.initial_cluster.members[0].id, 0x8e9e_05c5_2164_694d);
     assert_eq!(config.initial_cluster.id, 0xcdf8_1819_4e3a_8c32);
     assert_eq!(config.warnings, [] as [String; 0]);
+    assert!(config.strict_reconfig_check && !config.existing);
+    assert!(!config.readmit_lost_disks && !config.replace_lost_disk);
+    assert_eq!(config.max_learners, 1);
 }
 
 #[test]
@@ -73,6 +76,7 @@ fn a_configuration_file_counts_alone() {
     let config =
         parse_with(&["--name=flag", "--config-file", path], &[("ETCD_NAME", "env")]).unwrap();
     assert_eq!((config.name.as_str(), config.election_timeout.as_millis()), ("file", 500));
+    assert!(!config.strict_reconfig_check);
     assert!(config.warnings[0].contains("counts alone"), "{:?}", config.warnings);
 
     for (text, expected) in [
@@ -145,6 +149,7 @@ fn contradictions_and_bad_values_name_the_remedy() {
         (&["--initial-cluster-state=old"], "`new` or `existing`"),
         (&["--log-level=loud"], "debug, info"),
         (&["--pre-vote=perhaps"], "true or false"),
+        (&["--max-learners=-1"], "a number of members"),
         (&["--watch-progress-notify-interval=5"], "a duration"),
         (&["--max-request-bytes=9999999"], "2 MiB"),
     ] {

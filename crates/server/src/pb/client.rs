@@ -6,8 +6,11 @@
 use super::{
     AlarmRequest, AlarmResponse, CompactionRequest, CompactionResponse, DeleteRangeRequest,
     DeleteRangeResponse, HashKvRequest, HashKvResponse, HealthCheckRequest, HealthCheckResponse,
-    MemberListRequest, MemberListResponse, PutRequest, PutResponse, RangeRequest, RangeResponse,
-    StatusRequest, StatusResponse, TxnRequest, TxnResponse, WatchRequest, WatchResponse,
+    MemberAddRequest, MemberAddResponse, MemberListRequest, MemberListResponse,
+    MemberPromoteRequest, MemberPromoteResponse, MemberRemoveRequest, MemberRemoveResponse,
+    MemberUpdateRequest, MemberUpdateResponse, MoveLeaderRequest, MoveLeaderResponse, PutRequest,
+    PutResponse, RangeRequest, RangeResponse, StatusRequest, StatusResponse, TxnRequest,
+    TxnResponse, WatchRequest, WatchResponse,
 };
 use http::uri::PathAndQuery;
 use tonic::client::Grpc;
@@ -95,6 +98,14 @@ client! {
     ClusterClient, "etcdserverpb.Cluster":
     /// Lists the members.
     member_list = "MemberList" (MemberListRequest) -> MemberListResponse;
+    /// Adds a member.
+    member_add = "MemberAdd" (MemberAddRequest) -> MemberAddResponse;
+    /// Removes a member.
+    member_remove = "MemberRemove" (MemberRemoveRequest) -> MemberRemoveResponse;
+    /// Says that a member is reached elsewhere.
+    member_update = "MemberUpdate" (MemberUpdateRequest) -> MemberUpdateResponse;
+    /// Makes a learner a voter.
+    member_promote = "MemberPromote" (MemberPromoteRequest) -> MemberPromoteResponse;
 }
 
 client! {
@@ -106,6 +117,8 @@ client! {
     hash_kv = "HashKV" (HashKvRequest) -> HashKvResponse;
     /// Lists, raises or disarms alarms.
     alarm = "Alarm" (AlarmRequest) -> AlarmResponse;
+    /// Lets another member lead; asked of the leader.
+    move_leader = "MoveLeader" (MoveLeaderRequest) -> MoveLeaderResponse;
 }
 
 client! {

@@ -1,4 +1,4 @@
-//! The messages of `etcdserverpb.Cluster`, as far as it is served.
+//! The messages of `etcdserverpb.Cluster`.
 
 use super::ResponseHeader;
 
@@ -37,6 +37,91 @@ pub struct MemberListResponse {
     #[prost(message, optional, tag = "1")]
     pub header: Option<ResponseHeader>,
     /// The members.
+    #[prost(message, repeated, tag = "2")]
+    pub members: Vec<Member>,
+}
+
+/// Asks for a new member.
+#[derive(Clone, PartialEq, Eq, Hash, prost::Message)]
+pub struct MemberAddRequest {
+    /// Where its peers will reach it.
+    #[prost(string, repeated, tag = "1")]
+    pub peer_urls: Vec<String>,
+    /// Whether it is to learn, and not to vote until it is promoted.
+    #[prost(bool, tag = "2")]
+    pub is_learner: bool,
+}
+
+/// The answer to a [`MemberAddRequest`].
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct MemberAddResponse {
+    /// See [`ResponseHeader`]; its revision is 0.
+    #[prost(message, optional, tag = "1")]
+    pub header: Option<ResponseHeader>,
+    /// The new one, with the id that it was given.
+    #[prost(message, optional, tag = "2")]
+    pub member: Option<Member>,
+    /// All members, after the change.
+    #[prost(message, repeated, tag = "3")]
+    pub members: Vec<Member>,
+}
+
+/// Asks that a member go.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, prost::Message)]
+pub struct MemberRemoveRequest {
+    /// The member.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+}
+
+/// The answer to a [`MemberRemoveRequest`].
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct MemberRemoveResponse {
+    /// See [`ResponseHeader`]; its revision is 0.
+    #[prost(message, optional, tag = "1")]
+    pub header: Option<ResponseHeader>,
+    /// All members, after the change.
+    #[prost(message, repeated, tag = "2")]
+    pub members: Vec<Member>,
+}
+
+/// Says that a member is reached elsewhere.
+#[derive(Clone, PartialEq, Eq, Hash, prost::Message)]
+pub struct MemberUpdateRequest {
+    /// The member.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// Where its peers will reach it.
+    #[prost(string, repeated, tag = "2")]
+    pub peer_urls: Vec<String>,
+}
+
+/// The answer to a [`MemberUpdateRequest`].
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct MemberUpdateResponse {
+    /// See [`ResponseHeader`]; its revision is 0.
+    #[prost(message, optional, tag = "1")]
+    pub header: Option<ResponseHeader>,
+    /// All members, after the change.
+    #[prost(message, repeated, tag = "2")]
+    pub members: Vec<Member>,
+}
+
+/// Asks that a learner vote.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, prost::Message)]
+pub struct MemberPromoteRequest {
+    /// The member.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+}
+
+/// The answer to a [`MemberPromoteRequest`].
+#[derive(Clone, PartialEq, Eq, prost::Message)]
+pub struct MemberPromoteResponse {
+    /// See [`ResponseHeader`]; its revision is 0.
+    #[prost(message, optional, tag = "1")]
+    pub header: Option<ResponseHeader>,
+    /// All members, after the change.
     #[prost(message, repeated, tag = "2")]
     pub members: Vec<Member>,
 }

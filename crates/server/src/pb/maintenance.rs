@@ -145,3 +145,19 @@ pub struct AlarmResponse {
     #[prost(message, repeated, tag = "2")]
     pub alarms: Vec<AlarmMember>,
 }
+
+/// Asks the leader to let another member lead.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, prost::Message)]
+pub struct MoveLeaderRequest {
+    /// The member that is to lead.
+    #[prost(uint64, tag = "1")]
+    pub target_id: u64,
+}
+
+/// The answer to a [`MoveLeaderRequest`], once that one leads.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct MoveLeaderResponse {
+    /// etcd leaves it out here.
+    #[prost(message, optional, tag = "1")]
+    pub header: Option<ResponseHeader>,
+}

@@ -27,7 +27,8 @@ impl<B: Backend> Services<B> {
             raft_applied_index: status.applied_index.0,
             errors,
             db_size_in_use: size.in_use_bytes as i64,
-            is_learner: false,
+            // As it is now: a voter to be is one, too.
+            is_learner: self.learns(),
             storage_version: ETCD_CLUSTER_VERSION.to_owned(),
             db_size_quota: self.limits().quota_bytes as i64,
             downgrade_info: Some(pb::DowngradeInfo::default()),

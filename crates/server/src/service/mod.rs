@@ -7,6 +7,8 @@ mod kv;
 mod maintenance;
 mod watch;
 
+pub(crate) use cluster::urls_of;
+
 use crate::backend::Backend;
 use crate::grpc::{CallMetadata, Method, encode};
 use crate::metrics::Metrics;
@@ -15,6 +17,7 @@ use crate::status::{Code, Status};
 use bytes::Bytes;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -43,7 +46,8 @@ pub struct Identity {
     pub cluster_id: u64,
     /// This member.
     pub member_id: u64,
-    /// All members, in the order in which they are listed.
+    /// The members as this one was told of them when it started, in the order of
+    /// their ids. Who they are now, the cluster knows.
     pub members: Vec<pb::Member>,
 }
 
@@ -62,6 +66,10 @@ pub struct Limits {
     pub leader_patience: Duration,
     /// How far the store may grow, in bytes; 0 is no bound.
     pub quota_bytes: u64,
+    /// Refuse changes of members that could leave no majority of started ones.
+    pub strict_reconfig_check: bool,
+    /// How many members may be learners at a time.
+    pub learners_max: usize,
 }
 
 impl Default for Limits {
@@ -73,6 +81,8 @@ impl Default for Limits {
             progress_interval: Duration::from_secs(600),
             leader_patience: Duration::from_secs(3),
             quota_bytes: 2 << 30,
+            strict_reconfig_check: true,
+            learners_max: 1,
         }
     }
 }
@@ -142,6 +152,8 @@ struct Inner<B> {
     metrics: Arc<Metrics>,
     watches: watch::Hub,
     stopping: tokio::sync::watch::Sender<bool>,
+    /// Whether this member is meant to learn, and does: then it serves little.
+    is_learner: AtomicBool,
 }
 
 impl<B: Backend> Services<B> {
@@ -149,7 +161,9 @@ impl<B: Backend> Services<B> {
     pub fn new(backend: B, identity: Identity, limits: Limits, metrics: Arc<Metrics>) -> Self {
         let watches = watch::Hub::new(&backend, &metrics);
         let stopping = tokio::sync::watch::Sender::new(false);
-        Self { inner: Arc::new(Inner { backend, identity, limits, metrics, watches, stopping }) }
+        let is_learner = AtomicBool::new(false);
+        let inner = Inner { backend, identity, limits, metrics, watches, stopping, is_learner };
+        Self { inner: Arc::new(inner) }
     }
 
     /// The store below.
@@ -179,6 +193,9 @@ impl<B: Backend> Services<B> {
 
     /// Answers a unary call: one message in, one framed message out.
     pub async fn unary(&self, method: Method, message: Bytes, call: Call) -> Result<Bytes, Status> {
+        if self.is_learner() && !serves_as_learner(method, &message) {
+            return Err(Status::LEARNER);
+        }
         if call.require_leader && self.backend().status().leader.is_none() {
             return Err(Status::NO_LEADER);
         }
@@ -190,6 +207,19 @@ impl<B: Backend> Services<B> {
             Method::Compact => self.compact(decode(message)?, call).await.map(|m| encode(&m)),
             Method::MemberList => {
                 self.member_list(decode(message)?, call).await.map(|m| encode(&m))
+            }
+            Method::MemberAdd => self.member_add(decode(message)?, call).await.map(|m| encode(&m)),
+            Method::MemberRemove => {
+                self.member_remove(decode(message)?, call).await.map(|m| encode(&m))
+            }
+            Method::MemberUpdate => {
+                self.member_update(decode(message)?, call).await.map(|m| encode(&m))
+            }
+            Method::MemberPromote => {
+                self.member_promote(decode(message)?, call).await.map(|m| encode(&m))
+            }
+            Method::MoveLeader => {
+                self.move_leader(decode(message)?, call).await.map(|m| encode(&m))
             }
             Method::Status => Ok(encode(&self.member_status())),
             Method::Alarm => self.alarm(decode(message)?).map(|m| encode(&m)),
@@ -208,6 +238,9 @@ impl<B: Backend> Services<B> {
         responses: Responses,
         call: Call,
     ) -> Result<(), Status> {
+        if self.is_learner() && !serves_as_learner(method, &Bytes::new()) {
+            return Err(Status::LEARNER);
+        }
         if call.require_leader && self.backend().status().leader.is_none() {
             return Err(Status::NO_LEADER);
         }
@@ -218,6 +251,11 @@ impl<B: Backend> Services<B> {
         }
     }
 
+    /// Whether this member is meant to learn, and does.
+    fn is_learner(&self) -> bool {
+        self.inner.is_learner.load(Ordering::Relaxed)
+    }
+
     /// A header at this revision.
     fn header(&self, revision: i64) -> pb::ResponseHeader {
         pb::ResponseHeader {
@@ -226,6 +264,17 @@ impl<B: Backend> Services<B> {
             revision,
             raft_term: self.backend().status().term.0,
         }
+    }
+}
+
+/// What a learner serves in etcd, and whether it is alive.
+fn serves_as_learner(method: Method, message: &Bytes) -> bool {
+    match method {
+        Method::Status | Method::Snapshot | Method::HealthCheck | Method::HealthWatch => true,
+        Method::Range => {
+            decode::<pb::RangeRequest>(message.clone()).is_ok_and(|range| range.serializable)
+        }
+        _ => false,
     }
 }
 

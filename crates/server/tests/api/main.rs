@@ -1,6 +1,7 @@
 //! The server over a socket, with one copy of the store in this process below it.
 #![allow(unreachable_pub, clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+mod cluster;
 mod http;
 mod kv;
 mod support;

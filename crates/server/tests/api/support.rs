@@ -2,13 +2,16 @@
 
 use bytes::Bytes;
 use driftless::machine::{AppliedPosition, Batch, StateMachine};
-use driftless::raft::{Index, NodeId, Position, Role, Term};
-use driftless::{Applied, Metrics as NodeMetrics, RequestError, Status as NodeStatus};
-use driftless_kv::{Command, PutRequest, Reader, Store};
+use driftless::raft::{Change, ChangeRefusal, Index, Membership, NodeId, Position, Role, Term};
+use driftless::{
+    Applied, MemberChange, Members, Metrics as NodeMetrics, RequestError, Status as NodeStatus,
+};
+use driftless_kv::{Command, MemberIntent, PutRequest, Reader, Store};
 use driftless_server::pb::{self, client};
 use driftless_server::{
     Backend, ConnectionLimits, Identity, Limits, Metrics, Services, serve_connections,
 };
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use tokio::net::TcpListener;
@@ -27,6 +30,45 @@ pub struct LocalBackend {
     status: watch::Sender<NodeStatus>,
     /// What the next requests are refused with.
     refusals: Arc<Mutex<Vec<RequestError>>>,
+    /// What the next changes of members or leader are refused with.
+    refused_changes: Arc<Mutex<Vec<RequestError>>>,
+    group: Arc<Mutex<Group>>,
+    members: watch::Sender<Members>,
+}
+
+/// Who the members are: changed at once, for there is nobody to agree.
+struct Group {
+    membership: Membership,
+    contacts: BTreeMap<NodeId, String>,
+    removed: BTreeSet<NodeId>,
+    /// Learners that have not caught up.
+    behind: BTreeSet<NodeId>,
+}
+
+impl Group {
+    fn members(&self) -> Members {
+        let address = |id| self.contacts.get(&id).cloned();
+        Members { removed: self.removed.clone(), ..Members::of(&self.membership, address) }
+    }
+
+    fn change(&mut self, change: MemberChange) -> Result<(), RequestError> {
+        for change in &change.changes {
+            match *change {
+                Change::Promote(id) if self.behind.contains(&id) => {
+                    return Err(RequestError::Change(ChangeRefusal::NotCaughtUp(id)));
+                }
+                Change::AddLearner(id) => drop(self.behind.insert(id)),
+                Change::Remove(id) => drop(self.removed.insert(id)),
+                _ => {}
+            }
+        }
+        if !change.changes.is_empty() {
+            let changed = self.membership.changed(&change.changes).map_err(RequestError::Change)?;
+            self.membership = Membership { outgoing: BTreeSet::new(), ..changed };
+        }
+        self.contacts.extend(change.contacts);
+        Ok(())
+    }
 }
 
 impl LocalBackend {
@@ -45,12 +87,44 @@ impl LocalBackend {
             snapshot: None,
             low_space: false,
         });
-        let refusals = Arc::default();
-        Self { store: Arc::new(Mutex::new(store)), reader, status, refusals }
+        let group = Group {
+            membership: Membership::of([NodeId(MEMBER)]),
+            contacts: BTreeMap::from([(NodeId(MEMBER), "localhost:2380".to_owned())]),
+            removed: BTreeSet::new(),
+            behind: BTreeSet::new(),
+        };
+        let members = watch::Sender::new(group.members());
+        let group = Arc::new(Mutex::new(group));
+        let (refusals, refused_changes) = (Arc::default(), Arc::default());
+        let store = Arc::new(Mutex::new(store));
+        Self { store, reader, status, refusals, refused_changes, group, members }
+    }
+
+    /// A learner has caught up.
+    pub fn catch_up(&self, id: u64) {
+        self.group.lock().unwrap().behind.remove(&NodeId(id));
+    }
+
+    /// This member is made one that is meant to learn.
+    pub fn make_learner(&self) {
+        let declared = Command::Declare { id: MEMBER, intent: MemberIntent::Learner };
+        self.apply_at_once(&[declared]);
+        let mut group = self.group.lock().unwrap();
+        group.membership = Membership::of([NodeId(1)]);
+        group.membership.learners.insert(NodeId(MEMBER));
+        self.members.send_replace(group.members());
     }
 
     pub fn set_leader(&self, leader: Option<u64>) {
         self.status.send_modify(|status| status.leader = leader.map(NodeId));
+    }
+
+    pub fn refuse_next_change(&self, error: RequestError) {
+        self.refused_changes.lock().unwrap().push(error);
+    }
+
+    fn refused_change(&self) -> Result<(), RequestError> {
+        self.refused_changes.lock().unwrap().pop().map_or(Ok(()), Err)
     }
 
     pub fn refuse_next(&self, error: RequestError) {
@@ -106,6 +180,32 @@ impl Backend for LocalBackend {
         self.status.subscribe()
     }
 
+    fn members(&self) -> Members {
+        self.members.borrow().clone()
+    }
+
+    fn watch_members(&self) -> watch::Receiver<Members> {
+        self.members.subscribe()
+    }
+
+    async fn change_members(
+        &self,
+        change: MemberChange,
+        _: Instant,
+    ) -> Result<Members, RequestError> {
+        self.refused_change()?;
+        let mut group = self.group.lock().unwrap();
+        group.change(change)?;
+        self.members.send_replace(group.members());
+        Ok(group.members())
+    }
+
+    async fn transfer_leadership(&self, to: NodeId, _: Instant) -> Result<(), RequestError> {
+        self.refused_change()?;
+        self.set_leader(Some(to.0));
+        Ok(())
+    }
+
     fn metrics(&self) -> NodeMetrics {
         NodeMetrics::default()
     }
@@ -142,6 +242,8 @@ pub async fn start_with(limits: Limits, connections: ConnectionLimits) -> Server
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = watch::channel(false);
     let slots = Arc::new(Semaphore::new(connections.connections_max));
+    let attending = services.clone();
+    tokio::spawn(async move { attending.attend_members().await });
     tokio::spawn(serve_connections(listener, services.clone(), connections, slots, stopped));
     let channel =
         Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
@@ -151,6 +253,10 @@ pub async fn start_with(limits: Limits, connections: ConnectionLimits) -> Server
 impl Server {
     pub fn kv(&self) -> client::KvClient {
         client::KvClient::new(self.channel.clone()).max_decoding_message_size(64 << 20)
+    }
+
+    pub fn cluster(&self) -> client::ClusterClient {
+        client::ClusterClient::new(self.channel.clone())
     }
 
     pub async fn put(&self, key: &str, value: &str) -> i64 {
