@@ -8,6 +8,7 @@ mod client;
 mod failure;
 mod output;
 mod process;
+mod recover;
 mod scrape;
 mod sim_command;
 mod sim_workload;
@@ -38,6 +39,7 @@ Examples:
   driftless get greeting                ... and read it
   driftless watch --prefix app/         see what changes under app/
   driftless status                      who leads, and how each member is
+  driftless member --help               grow, shrink or replace the cluster while it serves
   driftless bench put --seconds 10      how fast is it here?
   driftless sim --seeds 1000            a thousand simulated clusters, and what they met
 
@@ -65,6 +67,7 @@ enum Command {
     Sim(sim_command::SimArguments),
     #[command(subcommand)]
     Log(verify::LogCommand),
+    Recover(recover::RecoverArguments),
 }
 
 fn main() -> ExitCode {
@@ -77,6 +80,7 @@ fn main() -> ExitCode {
         Command::Torture(arguments) => torture::run(&arguments),
         Command::Sim(arguments) => return sim_command::run(&arguments),
         Command::Log(command) => verify::run(&command),
+        Command::Recover(arguments) => recover::run(&arguments),
     };
     result.map_or_else(Failure::report, |()| ExitCode::SUCCESS)
 }

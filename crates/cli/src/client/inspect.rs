@@ -37,11 +37,12 @@ pub(super) async fn members(arguments: &MembersArguments) -> Result<(), Failure>
         let members: Vec<Value> = members.iter().map(member_json).collect();
         return print_json(&json!({ "members": members }));
     }
-    let mut table = Table::new(["ID", "NAME", "PEERS REACH IT AT", "CLIENTS REACH IT AT"]);
+    let mut table = Table::new(["ID", "NAME", "KIND", "PEERS REACH IT AT", "CLIENTS REACH IT AT"]);
     for member in members {
         table.row([
             format!("{:x}", member.id),
             if member.name.is_empty() { "(not started yet)".to_owned() } else { member.name },
+            if member.is_learner { "learner".to_owned() } else { "voter".to_owned() },
             member.peer_urls.join(","),
             member.client_urls.join(","),
         ]);
@@ -74,7 +75,7 @@ pub(super) async fn status(arguments: &StatusArguments) -> Result<(), Failure> {
     complaint(&answers).map_or(Ok(()), |complaint| Err(Failure::new(complaint)))
 }
 
-async fn member_list(cluster: &Cluster, what: &str) -> Result<Vec<pb::Member>, Failure> {
+pub(super) async fn member_list(cluster: &Cluster, what: &str) -> Result<Vec<pb::Member>, Failure> {
     // Not linearizable: this must work, above all, when there is no leader.
     let request = pb::MemberListRequest { linearizable: false };
     let answer = cluster
@@ -175,7 +176,7 @@ fn complaint(answers: &[Answer]) -> Option<String> {
     (!complaints.is_empty()).then(|| complaints.join("\n"))
 }
 
-fn member_json(member: &pb::Member) -> Value {
+pub(super) fn member_json(member: &pb::Member) -> Value {
     json!({
         "id": format!("{:x}", member.id),
         "name": member.name,

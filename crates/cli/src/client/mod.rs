@@ -1,9 +1,10 @@
 //! A client for people and scripts: `get`, `put`, `del`, `watch`, `status`,
-//! `members`.
+//! `members`, `member`, `move-leader`.
 
 mod cluster;
 mod inspect;
 mod keys;
+mod members;
 mod watch;
 
 pub(crate) use cluster::{Endpoint, connect, describe, root_cause};
@@ -23,6 +24,9 @@ pub(crate) enum ClientCommand {
     Watch(watch::WatchArguments),
     Status(inspect::StatusArguments),
     Members(inspect::MembersArguments),
+    #[command(subcommand)]
+    Member(members::MemberCommand),
+    MoveLeader(members::MoveLeaderArguments),
 }
 
 /// Where the cluster is, and how to print what it says.
@@ -96,6 +100,8 @@ pub(crate) fn run(command: ClientCommand) -> Result<(), Failure> {
             ClientCommand::Watch(arguments) => watch::watch(&arguments).await,
             ClientCommand::Status(arguments) => inspect::status(&arguments).await,
             ClientCommand::Members(arguments) => inspect::members(&arguments).await,
+            ClientCommand::Member(command) => members::run(command).await,
+            ClientCommand::MoveLeader(arguments) => members::move_leader(&arguments).await,
         }
     })
 }
