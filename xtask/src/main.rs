@@ -11,6 +11,7 @@ mod search;
 mod source;
 mod tidy;
 mod workspace;
+mod wrong;
 
 use std::process::ExitCode;
 use workspace::Workspace;
@@ -18,7 +19,8 @@ use workspace::Workspace;
 const USAGE: &str = "\
 The chores of this workspace.
 
-  cargo xtask check                 imports, paper, readme and tidy, one after the other
+  cargo xtask check                 imports, paper, readme and tidy, one after the other, and that
+                                    no wrong variant could be built in
   cargo xtask check --deep          the search of all states of the algorithm, with wide bounds:
                                     hours; the small one runs with its tests
   cargo xtask imports [--write]     who may know whom (the table in xtask/src/imports.rs);
@@ -26,6 +28,8 @@ The chores of this workspace.
   cargo xtask paper [--write]       every rule of Figures 2 and 13 has its code and its test;
                                     --write rewrites docs/paper.md
   cargo xtask paper --mutate [ID..] alters every rule (or these) and demands that its test fails
+  cargo xtask mutations [--write]   every deliberately wrong variant of algorithm and node is made
+                                    and must be noticed; --write writes docs/mutations.md
   cargo xtask readme                the README's first two commands are the promised ones
   cargo xtask tidy                  file headers, links in documents, file lengths
 ";
@@ -61,6 +65,7 @@ fn run(words: &[&str]) -> Result<Option<Findings>, Failure> {
             findings.extend(paper::check(&workspace)?);
             findings.extend(readme::check(&workspace)?);
             findings.extend(tidy::check(&workspace)?);
+            findings.extend(wrong::check(&workspace)?);
             findings
         }
         ["check", "--deep"] => search::deep(&workspace)?,
@@ -69,6 +74,8 @@ fn run(words: &[&str]) -> Result<Option<Findings>, Failure> {
         ["paper"] => paper::check(&workspace)?,
         ["paper", "--write"] => paper::write(&workspace)?,
         ["paper", "--mutate", only @ ..] => mutate::run(&workspace, only)?,
+        ["mutations"] => wrong::run(&workspace, false)?,
+        ["mutations", "--write"] => wrong::run(&workspace, true)?,
         ["readme"] => readme::check(&workspace)?,
         ["tidy"] => tidy::check(&workspace)?,
         _ => return Ok(None),

@@ -94,7 +94,7 @@ impl Mutation {
 
 /// What became of a test.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Verdict {
+pub(crate) enum Verdict {
     Passed,
     Failed,
     /// It did not end in time.
@@ -146,7 +146,7 @@ pub(crate) fn run(workspace: &Workspace, only: &[&str]) -> Result<Findings, Fail
 }
 
 impl Verdict {
-    fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Passed => "passes",
             Self::Failed => "fails",
@@ -158,12 +158,12 @@ impl Verdict {
 }
 
 /// How to run one test.
-struct NamedTest<'a> {
-    name: &'a str,
-    package: &'static str,
-    folder: &'static str,
+pub(crate) struct NamedTest<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) package: &'static str,
+    pub(crate) folder: &'static str,
     /// `--lib`, or `--test FILE`.
-    target: Vec<String>,
+    pub(crate) target: Vec<String>,
 }
 
 impl<'a> NamedTest<'a> {
@@ -181,13 +181,13 @@ impl<'a> NamedTest<'a> {
 }
 
 /// A copy of the packages in which rules are altered.
-struct Copy {
+pub(crate) struct Copy {
     root: PathBuf,
     target: PathBuf,
 }
 
 impl Copy {
-    fn new(workspace: &Workspace) -> Result<Self, Failure> {
+    pub(crate) fn new(workspace: &Workspace) -> Result<Self, Failure> {
         let target = std::env::var_os("CARGO_TARGET_DIR")
             .map_or_else(|| workspace.path("target"), PathBuf::from);
         let copy = Self { root: target.join("paper/copy"), target: target.join("paper/build") };
@@ -210,21 +210,31 @@ impl Copy {
         Ok(copy)
     }
 
-    /// Carries out `action` while the copy is altered.
     fn altered<T>(
         &self,
         mutation: &Mutation,
         action: impl FnOnce() -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let path = self.root.join(&mutation.file);
+        self.replaced(&mutation.file, &mutation.find, &mutation.replace, action)
+    }
+
+    /// Carries out `action` while one text takes the place of another in the copy.
+    pub(crate) fn replaced<T>(
+        &self,
+        file: &str,
+        find: &str,
+        replace: &str,
+        action: impl FnOnce() -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let path = self.root.join(file);
         let text = fs::read_to_string(&path)?;
-        fs::write(&path, text.replacen(&mutation.find, &mutation.replace, 1))?;
+        fs::write(&path, text.replacen(find, replace, 1))?;
         let outcome = action();
         fs::write(&path, text)?;
         outcome
     }
 
-    fn test(&self, test: &NamedTest<'_>) -> Result<Verdict, Failure> {
+    pub(crate) fn test(&self, test: &NamedTest<'_>) -> Result<Verdict, Failure> {
         let built = Command::new(std::env::var("CARGO").unwrap_or("cargo".to_owned()))
             .args(["test", "--quiet", "--no-run", "--message-format=json-render-diagnostics"])
             .args(["--package", test.package])

@@ -105,13 +105,14 @@ fn a_ticket_from_the_future_is_a_bug_of_the_host() {
 
 /// For the search of all states and its wrong variants.
 impl Outbox {
-    /// Gives the records in flight the tickets 1, 2, …
-    pub(crate) fn renumber(&mut self) {
+    /// Gives the records in flight the tickets 1, 2, … and says how many they are.
+    pub(crate) fn renumber(&mut self) -> usize {
         self.next_ticket = Ticket(1);
         for pending in &mut self.pending {
             pending.ticket = self.next_ticket;
             self.next_ticket = Ticket(self.next_ticket.0 + 1);
         }
+        self.pending.len()
     }
 
     /// How far the log is durable once each record in flight is.

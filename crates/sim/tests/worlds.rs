@@ -72,6 +72,18 @@ fn found(
     );
 }
 
+/// The number of a planted bug in the list of mutations, and what it is there.
+fn listed(sabotage: Sabotage) -> Option<(u8, &'static str)> {
+    match sabotage {
+        Sabotage::ForgetVote => Some((2, "vote not persisted: a restart forgets it")),
+        Sabotage::ForgetTerm => Some((3, "term not persisted: a restart forgets it")),
+        Sabotage::AcknowledgeEarly => Some((4, "the log says durable before it has written")),
+        Sabotage::ReadWithoutBarrier => Some((19, "reads are served without asking anybody")),
+        Sabotage::HideWipe => Some((28, "a wiped member comes back as it was")),
+        _ => None,
+    }
+}
+
 /// Each planted bug, the checks that may find it first, and in how many worlds
 /// it must be found.
 const PLANTED: &[(Sabotage, &[Property], u64)] = &[
@@ -90,7 +102,16 @@ const PLANTED: &[(Sabotage, &[Property], u64)] = &[
 #[test]
 fn every_planted_bug_is_found() {
     for (sabotage, properties, worlds) in PLANTED {
-        found(*sabotage, &[], *worlds, |property| properties.contains(&property));
+        let plan = found(*sabotage, &[], *worlds, |property| properties.contains(&property));
+        // A line for `cargo xtask mutations`.
+        if let Some((number, what)) = listed(*sabotage) {
+            let right = run(Plan { sabotage: None, ..plan.clone() });
+            assert_eq!(right.failure, None, "without {sabotage:?}");
+            let (worlds, seed) = (format!("{worlds} worlds"), plan.seed);
+            println!(
+                "mutation\t{number}\t{what}\tsimulator\t{worlds}\tseed {seed}\tthe same world ends well"
+            );
+        }
     }
 }
 

@@ -4,11 +4,11 @@
 //! The ghost remembers what no member does: who led, what was committed, what
 //! was said. It is part of the state.
 
-use super::world::{Member, Met, World, name, number};
+use super::world::{Member, Met, World, number};
 use crate::roles::RoleState;
 use crate::{
-    HardState, Index, Membership, Message, NodeId, Persist, Position, Raft, ReadId, Restored, Role,
-    Term, Trail,
+    HardState, Index, Membership, Message, NodeId, Position, Raft, ReadId, Restored, Role, Term,
+    Trail,
 };
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
@@ -24,19 +24,21 @@ pub(crate) struct Ghost {
     committed: Vec<(Position, Term)>,
     /// The latest term in which each member promised something, and the vote
     /// that it gave there.
-    promised: BTreeMap<usize, (Term, Option<NodeId>)>,
+    promised: BTreeMap<NodeId, (Term, Option<NodeId>)>,
     /// The entries that leaders began their terms with.
     created: BTreeSet<Position>,
     /// The membership that the group began with, and those that were appended.
     memberships: BTreeMap<Position, Membership>,
     /// How much was committed when each read was asked for.
     reads: BTreeMap<ReadId, usize>,
+    /// How many were asked for.
+    reads_asked: u64,
     /// Who lost a disk.
-    wiped: BTreeSet<usize>,
+    wiped: BTreeSet<NodeId>,
 }
 
 impl Ghost {
-    pub(crate) fn begin(&mut self, id: usize, disk: &Restored) {
+    pub(crate) fn begin(&mut self, id: NodeId, disk: &Restored) {
         let HardState { current_term, voted_for, .. } = disk.hard_state;
         self.promised.insert(id, (current_term, voted_for));
         self.created.extend(positions(&disk.trail));
@@ -54,35 +56,38 @@ impl Ghost {
         self.memberships[&Position::ZERO].clone()
     }
 
-    pub(crate) fn wiped(&mut self, id: usize) {
+    pub(crate) fn wiped(&mut self, id: NodeId) {
         self.wiped.insert(id);
         self.promised.remove(&id);
     }
 
+    pub(crate) fn reads_asked(&self) -> u64 {
+        self.reads_asked
+    }
+
     /// A client asks to read.
     pub(crate) fn asked(&mut self, read: ReadId) {
+        self.reads_asked += 1;
         self.reads.insert(read, self.committed.len());
     }
 
     /// A read answers a state at least as new as what was committed when it was
     /// asked for.
-    pub(crate) fn served(&mut self, raft: &Raft, read: ReadId, index: Index) -> Result<(), String> {
+    pub(crate) fn served(&mut self, me: NodeId, read: ReadId, index: Index) -> Result<(), String> {
         let asked = self.reads.remove(&read);
         if asked.is_some_and(|committed| (index.0 as usize) < committed) {
-            let (me, committed) = (raft.id(), asked.unwrap_or_default());
+            let committed = asked.unwrap_or_default();
             return Err(format!("stale read: {me} serves {index}, {committed} were committed"));
         }
         Ok(())
     }
 
-    /// A record is asked for. What a leader says of membership is remembered;
-    /// a copy of it says the same.
-    pub(crate) fn appended(&mut self, raft: &Raft, persist: &Persist) -> Result<(), String> {
-        for entry in &persist.memberships {
-            let position = raft.trail().position_at(entry.index).expect("it was appended");
-            let known =
-                self.memberships.entry(position).or_insert_with(|| entry.membership.clone());
-            if *known != entry.membership {
+    /// Memberships are to be written. What a leader says of one is remembered; a
+    /// copy of it says the same.
+    pub(crate) fn appended(&mut self, stand: &[(Position, Membership)]) -> Result<(), String> {
+        for (position, membership) in stand {
+            let known = self.memberships.entry(*position).or_insert_with(|| membership.clone());
+            if known != membership {
                 return Err(format!("log matching: two memberships at {position}"));
             }
         }
@@ -129,8 +134,8 @@ impl Ghost {
 
     /// Election safety: at most one leader in a term. Leader completeness: it
     /// holds all that was committed in earlier terms.
-    pub(crate) fn elected(&mut self, id: usize, raft: &Raft) -> Result<(), String> {
-        let (term, me) = (raft.term(), name(id));
+    pub(crate) fn elected(&mut self, raft: &Raft) -> Result<(), String> {
+        let (term, me) = (raft.term(), raft.id());
         if let Some(other) = self.leaders.insert(term, me) {
             return Err(format!("election safety: {other} and {me} lead term {term}"));
         }
@@ -183,15 +188,14 @@ impl Ghost {
 
     /// A promise: a vote, a claim to a term, or an acknowledgement. A member
     /// gives one vote a term.
-    pub(crate) fn said(&mut self, id: usize, to: NodeId, message: &Message) -> Result<(), String> {
-        let me = name(id);
+    pub(crate) fn said(&mut self, me: NodeId, to: NodeId, message: &Message) -> Result<(), String> {
         let (term, vote) = match *message {
             Message::RequestVote { term, .. } => (term, Some(me)),
             Message::VoteReply { term, vote_granted: true } => (term, Some(to)),
             Message::AppendStored { term, .. } => (term, None),
             _ => return Ok(()),
         };
-        let (promised, voted_for) = self.promised.entry(id).or_default();
+        let (promised, voted_for) = self.promised.entry(me).or_default();
         if term > *promised {
             (*promised, *voted_for) = (term, vote);
         } else if term == *promised && vote.is_some() {
@@ -204,11 +208,17 @@ impl Ghost {
     }
 
     /// What was promised outlives a crash.
-    pub(crate) fn restarted(&self, id: usize, member: &Member) -> Result<(), String> {
+    pub(crate) fn restarted(&self, id: NodeId, member: &Member) -> Result<(), String> {
         let (promised, _) = self.promised.get(&id).copied().unwrap_or_default();
         if member.disk.hard_state.current_term < promised {
             let now = member.disk.hard_state.current_term;
             return Err(format!("promises are kept: term {promised} was promised, {now} restored"));
+        }
+        let (base, stored) = (member.disk.trail.base(), member.stored);
+        if base > stored {
+            return Err(format!(
+                "a snapshot stands for what was let go: {base} is gone, not {stored}"
+            ));
         }
         Ok(())
     }
@@ -248,7 +258,7 @@ pub(crate) fn counted(world: &World, leader: &Member, before: Index) -> Result<(
         let held = |id: NodeId| {
             let member = &world.members[number(id)].value;
             let disk = if id == raft.id() { &leader.disk } else { &member.disk };
-            holds(&disk.trail, position) || world.ghost.value.wiped.contains(&number(id))
+            holds(&disk.trail, position) || world.ghost.value.wiped.contains(&id)
         };
         if !raft.membership().is_quorum(held) {
             return Err(format!("committed is durable on a quorum: {position} is not"));
@@ -318,7 +328,10 @@ fn acknowledged(leader: &Member, members: &[&Member], ghost: &Ghost) -> Result<(
     for (id, known) in &state.followers {
         let follower = members[number(*id)];
         let later_term = follower.disk.hard_state.current_term > leader.raft.term();
-        if later_term || ghost.wiped.contains(&number(*id)) {
+        // A leader that was not told yet knows of the disk that was lost.
+        let known_disk = leader.raft.membership().readmitted.get(id);
+        let lost = ghost.wiped.contains(id) && known_disk != follower.disk.replacement.as_ref();
+        if later_term || lost {
             continue;
         }
         let trail = leader.raft.trail();
@@ -367,8 +380,8 @@ fn meet(world: &World, members: &[&Member], met: &mut Met) {
         leaders.clone().any(|member| !member.raft.membership().is_voter(member.raft.id())),
     );
     meet("a lease is held", lease_holders(world, members).next().is_some());
-    let rejoined = |id: &usize| {
-        let raft = &members[*id].raft;
+    let rejoined = |id: &NodeId| {
+        let raft = &members[number(*id)].raft;
         raft.may_vote() && raft.commit_index() >= raft.trail().membership_index()
     };
     meet("one that lost its disk votes again", ghost.wiped.iter().any(rejoined));

@@ -7,8 +7,9 @@ use super::suite::{
     COMMITTED, COMMITTED_OLD, EARLY, LOST, PROPOSED, REJECTED, RIVALS, TRUNCATED, catches, holds,
     holds_deep,
 };
-use super::world::World;
+use super::world::{Action, World};
 use crate::{Membership, NodeId, Run};
+use alloc::vec;
 
 fn of_three(
     disks: [(u64, Option<u64>, &[Run]); 3],
@@ -40,6 +41,15 @@ fn diverged(bounds: Bounds, mutant: Option<Mutant>) -> World {
     let disks: [(u64, Option<u64>, &[Run]); 3] =
         [(1, Some(1), &one), (2, Some(2), &two), (2, Some(2), &[])];
     of_three(disks, bounds, mutant)
+}
+
+/// The same, and 2 leads term 3 by the vote of 3; 1 knows nothing of it.
+fn unheard(bounds: Bounds, mutant: Option<Mutant>) -> World {
+    let world = diverged(Bounds { term_max: 3, campaigns: 1, ..BOUNDS }, None);
+    let rules = (*world.rules).clone();
+    let world = world.ruled(Rules { links: vec![(1, 2)], ..rules.clone() });
+    let world = world.after(Action::Campaign(1)).settled();
+    world.ruled(rules).bounded(bounds).wrong(mutant)
 }
 
 const BOUNDS: Bounds = Bounds {
@@ -104,37 +114,44 @@ macro_rules! caught {
     };
 }
 
+const ONE: Bounds = Bounds { term_max: 1, campaigns: 1, ..BOUNDS };
+const ONE_AND_A_CRASH: Bounds = Bounds { crashes: 1, ..ONE };
+
 caught! {
     mutant_1_commit_counts_entries_of_older_terms: CommitsOldTerm in figure_8
         with Bounds { term_max: 5, campaigns: 2, ..BOUNDS }, by "leader completeness";
     mutant_2_vote_said_before_it_is_durable: VoteNotDurable in beginning
-        with Bounds { crashes: 1, ..BOUNDS }, by "promises are kept";
-    mutant_3_term_not_durable: TermNotDurable in diverged
-        with Bounds { term_max: 3, beats: 1, crashes: 1, campaigns: 2, ..BOUNDS }, by "promises are kept";
+        with ONE_AND_A_CRASH, by "promises are kept";
+    mutant_3_term_not_durable: TermNotDurable in unheard
+        with Bounds { term_max: 3, campaigns: 0, beats: 2, crashes: 1, ..BOUNDS }, by "promises are kept";
     mutant_4_entries_acknowledged_before_they_are_durable: AcknowledgesVolatile in beginning
-        with Bounds { crashes: 1, ..BOUNDS }, by "promises are kept";
+        with ONE, by "acknowledgements are true";
     mutant_5_leader_counts_itself_before_its_disk: CountsItselfVolatile in beginning
-        with Bounds { crashes: 1, ..BOUNDS }, by "committed is durable on a quorum";
+        with ONE, by "committed is durable on a quorum";
     mutant_6_empty_append_acknowledged_before_the_disk: EmptyAcknowledgesVolatile in beginning
-        with Bounds { beats: 1, crashes: 1, ..BOUNDS }, by "promises are kept";
+        with Bounds { beats: 1, ..ONE }, by "acknowledgements are true";
     mutant_7_append_cuts_without_conflict: CutsWithoutConflict in beginning
-        with Bounds { repeats: 1, proposals: 1, ..BOUNDS }, by "acknowledgements are true";
+        with Bounds { proposals: 1, repeats: 1, ..ONE }, by "acknowledgements are true";
     mutant_8_follower_acknowledges_its_own_last: AcknowledgesOwnLast in diverged
-        with Bounds { term_max: 4, ..BOUNDS }, by "acknowledgements are true";
+        with Bounds { term_max: 4, campaigns: 2, ..BOUNDS }, by "acknowledgements are true";
     mutant_9_rejection_moves_match: RejectionMatches in diverged
-        with Bounds { term_max: 4, ..BOUNDS }, by "acknowledgements are true";
+        with Bounds { term_max: 3, campaigns: 1, ..BOUNDS }, by "acknowledgements are true";
     mutant_10_follower_commits_without_bound: CommitsWithoutMin in diverged
         with Bounds { term_max: 3, campaigns: 1, beats: 1, ..BOUNDS }, by "state machine safety";
     mutant_11_logs_compared_by_length: ComparesLengths in diverged
-        with Bounds { term_max: 4, ..BOUNDS }, by "leader completeness";
+        with Bounds { term_max: 4, campaigns: 2, ..BOUNDS }, by "leader completeness";
     mutant_12_two_votes_in_a_term: VotesTwice in beginning
-        with BOUNDS, by "persisted state goes back";
+        with Bounds { campaigns: 2, ..ONE }, by "persisted state goes back";
     mutant_26_completion_matched_by_index: CompletesByIndex in diverged
-        with Bounds { term_max: 4, ..BOUNDS }, by "applied is durable";
+        with Bounds { term_max: 4, campaigns: 2, ..BOUNDS }, by "applied is durable";
+    mutant_27_completion_overtakes_an_older_write: CompletesOutOfOrder in beginning
+        with Bounds { proposals: 1, ..ONE }, by "acknowledgements are true";
     mutant_29_median_of_unsorted_indexes: MedianUnsorted in beginning
-        with BOUNDS, by "committed is durable on a quorum";
+        with ONE, by "committed is durable on a quorum";
     mutant_37_votes_asked_before_the_disk: AsksBeforeDurable in beginning
-        with Bounds { crashes: 1, ..BOUNDS }, by "promises are kept";
+        with ONE_AND_A_CRASH, by "promises are kept";
+    mutant_38_applied_before_it_is_durable_here: AppliesVolatile in beginning
+        with ONE, by "applied is durable";
 }
 
 #[test]

@@ -5,16 +5,24 @@
 //! messages that their receiver ignores, now and for ever, or could only refuse
 //! because their term has passed (`is_ignored`).
 
-use super::check;
+use super::check::{self, Ghost};
 use super::mutant::{self, Mutant};
+use super::std::hash::DefaultHasher;
+use super::table::{ByFingerprint, both};
 use super::world::{Envelope, Member, Met, Shared, World, name, number};
 use crate::progress::Flow;
 use crate::roles::RoleState;
-use crate::{Effect, Effects, Input, Message, Moment, NodeId, Restored, Role, Source, Ticket};
+use crate::{
+    Effect, Effects, Index, Input, Membership, MembershipEntry, Message, Moment, NodeId, Position,
+    Raft, ReadId, Restored, Role, Source, Ticket,
+};
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::format;
+use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::hash::{Hash, Hasher};
 
 impl World {
     /// The member's oldest write becomes durable; nobody is told yet.
@@ -49,11 +57,64 @@ impl World {
         Ok(persist.ticket)
     }
 
-    /// One step of the algorithm, and its effects.
+    /// One step of the algorithm, and its effects. What a member does depends on
+    /// nothing but its own state and the input, so it is worked out once.
     pub(crate) fn step(&mut self, id: usize, input: Input, met: &mut Met) -> Result<(), String> {
-        let mut member = (*self.members[id].value).clone();
+        let mut hasher = DefaultHasher::new();
+        input.hash(&mut hasher);
+        let key = both(self.members[id].hash, hasher.finish());
+        let known = self.memo.borrow().steps.get(&key).cloned();
+        let stepped = if let Some(stepped) = known {
+            stepped
+        } else {
+            let stepped = Rc::new(self.work_out(id, input)?);
+            self.memo.borrow_mut().steps.insert(key, stepped.clone());
+            stepped
+        };
+        for what in &stepped.met {
+            *met.entry(what).or_default() += 1;
+        }
+        for seen in &stepped.seen {
+            if let Witnessed::Counted { leader, before } = seen {
+                check::counted(self, leader, *before)?;
+            }
+        }
+        self.look_on(key, id, &stepped)?;
+        for envelope in &stepped.sent {
+            let at = self.network.partition_point(|other| other.hash < envelope.hash);
+            self.network.insert(at, envelope.clone());
+        }
+        self.members[id] = stepped.member.clone();
+        Ok(())
+    }
+
+    /// The ghost sees the step.
+    fn look_on(&mut self, key: u64, id: usize, stepped: &Stepped) -> Result<(), String> {
+        let key = both(self.ghost.hash, key);
+        if let Some(ghost) = self.memo.borrow().ghosts.get(&key) {
+            self.ghost = ghost.clone();
+            return Ok(());
+        }
         let mut ghost = (*self.ghost.value).clone();
-        let mut sent = Vec::new();
+        for seen in &stepped.seen {
+            match seen {
+                Witnessed::Appended(memberships) => ghost.appended(memberships)?,
+                Witnessed::Elected(raft) => ghost.elected(raft)?,
+                Witnessed::Served(read, index) => ghost.served(name(id), *read, *index)?,
+                Witnessed::Said(to, message) => ghost.said(name(id), *to, message)?,
+                Witnessed::Counted { .. } => {}
+            }
+        }
+        ghost.committed(&stepped.member.value.raft)?;
+        self.ghost = Shared::new(ghost);
+        self.memo.borrow_mut().ghosts.insert(key, self.ghost.clone());
+        Ok(())
+    }
+
+    /// What a member does with an input.
+    fn work_out(&self, id: usize, input: Input) -> Result<Stepped, String> {
+        let mut member = (*self.members[id].value).clone();
+        let mut now = Now::default();
         let mut inputs = VecDeque::from([input]);
         let moment = Moment { now: self.rules.now(), random: 0 };
         while let Some(input) = inputs.pop_front() {
@@ -62,20 +123,22 @@ impl World {
             let mut effects = Effects::new();
             mutant::step(self.rules.mutant, &mut member.raft, moment, input, &mut effects);
             if !was_leader && member.raft.role() == Role::Leader {
-                ghost.elected(id, &member.raft)?;
+                now.seen.push(Witnessed::Elected(Box::new(member.raft.clone())));
             }
             for effect in effects.list {
-                self.carry_out((&mut member, &mut ghost), effect, &mut sent, &mut inputs, met)?;
+                self.carry_out(&mut member, effect, &mut now, &mut inputs)?;
             }
             if was_leader && member.raft.commit_index() > committed {
-                check::counted(self, &member, committed)?;
+                let leader = Box::new(member.clone());
+                now.seen.push(Witnessed::Counted { leader, before: committed });
             }
         }
         member.raft.rebase(moment.now);
         renumber(&mut member);
         let from = name(id);
-        for (to, message) in sent {
-            ghost.said(id, to, &message)?;
+        let mut sent = Vec::new();
+        for (to, message) in now.sent {
+            now.seen.push(Witnessed::Said(to, message.clone()));
             let envelope = Envelope { from, to, message };
             let heard = matches!(envelope.message, Message::AppendHeard { .. });
             let links = &self.rules.links;
@@ -86,30 +149,31 @@ impl World {
                 continue;
             }
             if let Message::AppendRejected { .. } = envelope.message {
-                *met.entry("an append is rejected").or_default() += 1;
+                now.met.push("an append is rejected");
             }
-            let envelope = Shared::new(envelope);
-            let at = self.network.partition_point(|other| other.hash < envelope.hash);
-            self.network.insert(at, envelope);
+            sent.push(Shared::new(envelope));
         }
-        ghost.committed(&member.raft)?;
-        self.members[id] = Shared::new(member);
-        self.ghost = Shared::new(ghost);
-        Ok(())
+        Ok(Stepped { member: Shared::new(member), seen: now.seen, sent, met: now.met })
     }
 
     fn carry_out(
         &self,
-        (member, ghost): (&mut Member, &mut check::Ghost),
+        member: &mut Member,
         effect: Effect,
-        sent: &mut Vec<(NodeId, Message)>,
+        now: &mut Now,
         inputs: &mut VecDeque<Input>,
-        met: &mut Met,
     ) -> Result<(), String> {
-        let mut meet = |what| *met.entry(what).or_default() += 1;
         match effect {
             Effect::Persist(persist) => {
-                ghost.appended(&member.raft, &persist)?;
+                let stands = |entry: &MembershipEntry| {
+                    let position = member.raft.trail().position_at(entry.index);
+                    (position.expect("it was appended"), entry.membership.clone())
+                };
+                if !persist.memberships.is_empty() {
+                    now.seen.push(Witnessed::Appended(
+                        persist.memberships.iter().map(stands).collect(),
+                    ));
+                }
                 if self.rules.mutant == Some(Mutant::TermNotDurable)
                     && member.writes.is_empty()
                     && mutant::writes_only_a_term(&persist, &member.disk)
@@ -119,49 +183,42 @@ impl World {
                     member.writes.push_back(persist);
                 }
             }
-            Effect::Send { to, message } => sent.push((to, message)),
+            Effect::Send { to, message } => now.sent.push((to, message)),
             Effect::SendEntries { to, term, prev, leader_commit, round, .. } => {
                 // One entry a message, so that they can overtake each other.
                 let (last, trail) = (prev.index.next(), member.raft.trail());
                 let runs = trail.runs_between(last, last);
                 let memberships = trail.memberships_between(last, last).to_vec();
-                sent.push((
-                    to,
-                    Message::Append {
-                        term,
-                        prev_log: prev,
-                        runs,
-                        memberships,
-                        leader_commit,
-                        round,
-                    },
-                ));
+                let prev_log = prev;
+                let message =
+                    Message::Append { term, prev_log, runs, memberships, leader_commit, round };
+                now.sent.push((to, message));
                 inputs.push_back(Input::Sent { to, term, last, bytes: 1 });
             }
             Effect::SendSnapshot { to, term, .. } => {
-                meet("a snapshot is sent");
+                now.met.push("a snapshot is sent");
                 if self.rules.mutant == Some(Mutant::NeverSendsSnapshot) {
                     return Ok(());
                 }
                 let last = member.disk.trail.base();
                 let mut membership = member.raft.trail().membership_at(last.index).clone();
                 if self.rules.mutant == Some(Mutant::SnapshotOldMembership) {
-                    membership = ghost.first_membership();
+                    membership = self.ghost.value.first_membership();
                 }
-                sent.push((to, Message::InstallSnapshot { term, last, membership }));
+                now.sent.push((to, Message::InstallSnapshot { term, last, membership }));
             }
-            Effect::Accept { .. } => meet("a proposal is accepted"),
-            Effect::AcceptChange { membership, .. } => meet(if membership.is_joint() {
+            Effect::Accept { .. } => now.met.push("a proposal is accepted"),
+            Effect::AcceptChange { membership, .. } => now.met.push(if membership.is_joint() {
                 "a joint membership is entered"
             } else {
                 "a change is accepted"
             }),
-            Effect::RefuseChange { .. } => meet("a change is refused"),
-            Effect::RefuseTransfer { .. } => meet("a transfer is refused"),
-            Effect::TransferEnded { .. } => meet("a transfer ends"),
+            Effect::RefuseChange { .. } => now.met.push("a change is refused"),
+            Effect::RefuseTransfer { .. } => now.met.push("a transfer is refused"),
+            Effect::TransferEnded { .. } => now.met.push("a transfer ends"),
             Effect::ReadReady { id, index } => {
-                meet("a read is served");
-                ghost.served(&member.raft, id, index)?;
+                now.met.push("a read is served");
+                now.seen.push(Witnessed::Served(id, index));
             }
             Effect::Apply { through } => {
                 let applied = member.raft.trail().position_at(through);
@@ -172,6 +229,50 @@ impl World {
             _ => {}
         }
         Ok(())
+    }
+}
+
+/// What a member did with an input.
+#[derive(Debug)]
+pub(crate) struct Stepped {
+    member: Shared<Member>,
+    /// What the checks must hear of, in order.
+    seen: Vec<Witnessed>,
+    sent: Vec<Shared<Envelope>>,
+    met: Vec<&'static str>,
+}
+
+/// Something that the checks must hear of.
+#[derive(Debug)]
+enum Witnessed {
+    Elected(Box<Raft>),
+    Appended(Vec<(Position, Membership)>),
+    Served(ReadId, Index),
+    Said(NodeId, Message),
+    Counted { leader: Box<Member>, before: Index },
+}
+
+/// What a step has done so far.
+#[derive(Default)]
+struct Now {
+    seen: Vec<Witnessed>,
+    sent: Vec<(NodeId, Message)>,
+    met: Vec<&'static str>,
+}
+
+/// What was worked out before; all of it can be again.
+#[derive(Debug, Default)]
+pub(crate) struct Memo {
+    steps: ByFingerprint<Rc<Stepped>>,
+    ghosts: ByFingerprint<Shared<Ghost>>,
+}
+
+impl Memo {
+    /// Forgets all, if it is too much.
+    pub(crate) fn forget_beyond(&mut self, parts_max: usize) {
+        if self.steps.len() + self.ghosts.len() > parts_max {
+            *self = Self::default();
+        }
     }
 }
 
@@ -222,8 +323,10 @@ pub(crate) fn is_ignored(envelope: &Envelope, receiver: &Member) -> bool {
 
 /// Tickets are names: states that differ only in them are one.
 fn renumber(member: &mut Member) {
-    member.raft.outbox.renumber();
-    for (persist, ticket) in member.writes.iter_mut().zip(1..) {
-        persist.ticket = Ticket(ticket);
+    let in_flight = member.raft.outbox.renumber();
+    // There are others only where a wrong variant said that they are done.
+    let told = member.writes.len() - in_flight;
+    for (at, persist) in member.writes.iter_mut().enumerate() {
+        persist.ticket = Ticket((at + 1).saturating_sub(told) as u64);
     }
 }

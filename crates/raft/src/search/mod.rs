@@ -12,6 +12,7 @@
 
 extern crate std;
 
+mod catalogue;
 mod check;
 mod elections;
 mod host;
@@ -19,23 +20,30 @@ mod leadership;
 mod members;
 mod mutant;
 mod mutant_more;
+mod packed;
+mod partitions;
 mod reads;
 mod rejoin;
 mod scene;
-mod seen;
 mod snapshots;
 mod suite;
+mod symmetry;
+mod table;
 mod world;
 
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use seen::Seen;
+use core::mem;
+use packed::Frontier;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use symmetry::Symmetry;
+use table::Seen;
 use world::{Action, World};
 
 /// What a search found.
+#[derive(Default)]
 pub(crate) struct Report {
     /// Distinct states.
     pub(crate) states: usize,
@@ -49,90 +57,128 @@ pub(crate) struct Report {
     pub(crate) violation: Option<Violation>,
     /// Whether every state within the bounds was visited.
     pub(crate) exhausted: bool,
+    /// How many renamings of the members leave the beginning as it is.
+    pub(crate) symmetry: usize,
+    /// States in the widest level.
+    pub(crate) widest: usize,
+    /// What states cost: fingerprints, ways and two levels, but not their parts.
+    pub(crate) bytes: usize,
 }
 
 /// A property that does not hold.
 pub(crate) struct Violation {
     /// Which, and why.
     pub(crate) what: String,
-    /// The actions that lead there.
-    pub(crate) way: Vec<String>,
+    /// The actions that lead there, and where each was taken.
+    pub(crate) way: Vec<(World, Action)>,
 }
 
-/// Visits every state that `start` leads to, or `states_max` of them.
+/// What was worked out is forgotten where it is more than this.
+const PARTS_MAX: usize = 3_000_000;
+
+/// Visits every state that `start` leads to, or `states_max` of them. Of states
+/// that differ only in who is who, one is visited.
 pub(crate) fn search(start: &World, states_max: usize) -> Report {
-    let mut report = Report {
-        states: 1,
-        depth: 0,
-        actions: BTreeMap::new(),
-        met: BTreeMap::new(),
-        violation: None,
-        exhausted: false,
-    };
+    let mut report = Report::default();
+    let mut symmetry = Symmetry::of(start);
+    report.symmetry = symmetry.size();
     let mut seen = Seen::default();
-    seen.insert(start.fingerprint());
+    seen.insert(symmetry.fingerprint(start));
     // Where each state came from: its predecessor, and which of its actions.
-    let mut ways: Vec<(u32, u16)> = alloc::vec![(0, 0)];
-    let mut frontier = alloc::vec![(0_u32, start.clone())];
+    let mut ways = Ways::default();
+    ways.push(0, 0);
+    let mut frontier = Frontier::default();
+    frontier.push(0, start);
     while !frontier.is_empty() {
-        let mut next = Vec::new();
-        for (number, world) in &frontier {
+        let mut next = Frontier::default();
+        let mut at = 0;
+        while let Some((number, world, behind)) = frontier.unpack(at, start) {
+            at = behind;
             for (choice, action) in world.actions().into_iter().enumerate() {
                 *report.actions.entry(action.kind()).or_default() += 1;
-                match attempt(world, action, &mut report.met) {
+                let reached = attempt(|| world.go(action, &mut report.met));
+                let reached = reached.and_then(|reached| {
+                    let is_new = seen.insert(symmetry.fingerprint(&reached));
+                    if is_new {
+                        attempt(|| check::state(&reached, &mut report.met))?;
+                    }
+                    Ok(is_new.then_some(reached))
+                });
+                match reached {
                     Err(what) => {
-                        let mut way = retrace(start, &ways, *number);
-                        way.push(format!("{action:?}"));
+                        let mut way = retrace(start, &ways, number);
+                        way.push((world, action));
                         report.violation = Some(Violation { what, way });
                         return report;
                     }
-                    Ok(reached) => {
-                        if seen.insert(reached.fingerprint()) {
-                            next.push((report.states as u32, reached));
-                            ways.push((*number, choice as u16));
-                            report.states += 1;
-                        }
+                    Ok(None) => {}
+                    Ok(Some(reached)) => {
+                        next.push(ways.len() as u32, &reached);
+                        ways.push(number, choice as u16);
                     }
                 }
             }
+            report.states = ways.len();
             if report.states >= states_max {
                 return report;
             }
         }
         report.depth += usize::from(!next.is_empty());
+        report.widest = report.widest.max(next.len());
+        report.bytes =
+            report.bytes.max(next.bytes() + frontier.bytes() + seen.bytes() + ways.bytes());
         frontier = next;
+        symmetry.forget_beyond(PARTS_MAX);
+        start.memo.borrow_mut().forget_beyond(PARTS_MAX);
     }
     report.exhausted = true;
     report
 }
 
-/// One action. A failed assertion of the algorithm is a violation as well.
-fn attempt(
-    world: &World,
-    action: Action,
-    met: &mut BTreeMap<&'static str, u64>,
-) -> Result<World, String> {
-    catch_unwind(AssertUnwindSafe(|| world.act(action, met))).unwrap_or_else(|panic| {
+/// For each state, the one that it was first reached from, and by which action.
+#[derive(Default)]
+struct Ways {
+    from: Vec<u32>,
+    choices: Vec<u16>,
+}
+
+impl Ways {
+    fn push(&mut self, from: u32, choice: u16) {
+        self.from.push(from);
+        self.choices.push(choice);
+    }
+
+    fn len(&self) -> usize {
+        self.from.len()
+    }
+
+    fn bytes(&self) -> usize {
+        self.from.len() * (size_of::<u32>() + size_of::<u16>())
+    }
+}
+
+/// A failed assertion of the algorithm is a violation as well.
+fn attempt<T>(action: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(action)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<&str>().map(|text| String::from(*text));
         let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
         Err(format!("assertion: {}", text.unwrap_or_default()))
     })
 }
 
-/// The actions that lead to a state, told in full.
-fn retrace(start: &World, ways: &[(u32, u16)], mut number: u32) -> Vec<String> {
+/// The actions that lead to a state, and where each was taken.
+fn retrace(start: &World, ways: &Ways, mut number: u32) -> Vec<(World, Action)> {
     let mut choices = Vec::new();
     while number != 0 {
-        let (from, choice) = ways[number as usize];
-        choices.push(choice);
-        number = from;
+        choices.push(ways.choices[number as usize]);
+        number = ways.from[number as usize];
     }
     let mut world = start.clone();
-    let mut told = Vec::new();
+    let mut way = Vec::new();
     for choice in choices.into_iter().rev() {
         let action = world.actions()[usize::from(choice)];
-        told.push(world.tell(action));
-        world = attempt(&world, action, &mut BTreeMap::new()).expect("it went well before");
+        let reached = world.go(action, &mut BTreeMap::new()).expect("it went well before");
+        way.push((mem::replace(&mut world, reached), action));
     }
-    told
+    way
 }

@@ -53,6 +53,8 @@ pub(crate) enum Mutant {
     ReadsAlone,
     /// 20: a read before an entry of the leader's own term is committed.
     ReadsBeforeOwnTerm,
+    /// 21: a read is asked for under the name of an earlier one.
+    ReusesReadId,
     /// 22: a lease without allowance for drift.
     LeaseWithoutBound,
     /// 22: a lease is kept over a transfer.
@@ -63,10 +65,16 @@ pub(crate) enum Mutant {
     PromiseLostInRestart,
     /// 23: a snapshot is installed over what is newer.
     SnapshotOverNewer,
+    /// 24: a log is let go before the snapshot that covers it is durable.
+    PurgesEarly,
     /// 25: a snapshot carries the membership that the group began with.
     SnapshotOldMembership,
     /// 26: a completed write vouches for an index, whatever stands there by now.
     CompletesByIndex,
+    /// 27: a write is said to be done though an older one is not.
+    CompletesOutOfOrder,
+    /// 28: what was said over the links of a lost disk still arrives.
+    KeepsOldLinks,
     /// 29: the median of unsorted indexes is taken for committed.
     MedianUnsorted,
     /// 36: no snapshot is sent past a log that is gone.
@@ -75,6 +83,8 @@ pub(crate) enum Mutant {
     NeverProbesAgain,
     /// 37: RequestVote leaves before term and log are durable.
     AsksBeforeDurable,
+    /// 38: what is committed is applied, durable here or not.
+    AppliesVolatile,
     /// A member that lost its disk votes as if it had not.
     VotesWithoutMemory,
 }
@@ -128,6 +138,10 @@ pub(crate) fn step(
                 let unbounded = leader_commit.min(raft.trail.last().index);
                 raft.hard_state.commit_index = raft.hard_state.commit_index.max(unbounded);
             }
+        }
+        Mutant::AppliesVolatile if raft.hard_state.commit_index > raft.last_applied => {
+            raft.last_applied = raft.hard_state.commit_index;
+            effects.push(Effect::Apply { through: raft.last_applied });
         }
         Mutant::VoteNotDurable => {
             say_early(raft, effects, |message| matches!(message, Message::VoteReply { .. }));

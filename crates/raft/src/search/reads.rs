@@ -3,7 +3,7 @@
 use super::mutant::Mutant;
 use super::scene::{Bounds, Rules, Tick};
 use super::suite::{HANDED_OVER, LEASED, LOST, RIVALS, SERVED, catches, holds};
-use super::world::World;
+use super::world::{Action, World};
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -82,8 +82,20 @@ fn mutant_19_read_without_a_round() {
 
 #[test]
 fn mutant_20_read_before_the_terms_own_entry() {
-    let bounds = Bounds { proposals: 1, ..BOUNDS };
-    catches(&by_round(bounds, Some(Mutant::ReadsBeforeOwnTerm)), STALE, 1_000_000);
+    // The leader alone knows that its second entry is committed.
+    let world = by_round(Bounds { proposals: 1, ..BOUNDS }, None).after(Action::Propose(0));
+    let world = world.settled_until(|world| world.members[0].value.raft.commit_index().0 > 1);
+    let world = world.lost().bounded(BOUNDS).wrong(Some(Mutant::ReadsBeforeOwnTerm));
+    catches(&world, STALE, 1_000_000);
+}
+
+#[test]
+fn mutant_21_read_under_the_name_of_an_earlier_one() {
+    let bounds = Bounds { term_max: 1, campaigns: 0, proposals: 1, reads: 2, ..BOUNDS };
+    let world = by_round(bounds, Some(Mutant::ReusesReadId));
+    // Two of the three are enough for that.
+    let rules = Rules { links: vec![(0, 1)], ..(*world.rules).clone() };
+    catches(&world.ruled(rules), STALE, 1_000_000);
 }
 
 #[test]
@@ -109,6 +121,6 @@ fn mutant_22_lease_kept_over_a_pause() {
 
 #[test]
 fn mutant_22_promise_lost_in_a_restart() {
-    let bounds = Bounds { crashes: 2, ..BOUNDS };
+    let bounds = Bounds { crashes: 2, ticks: 1, reads: 0, ..BOUNDS };
     catches(&by_lease(bounds, Some(Mutant::PromiseLostInRestart)), TWO, 1_000_000);
 }

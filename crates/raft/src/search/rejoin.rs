@@ -54,3 +54,11 @@ fn mutant_votes_without_memory() {
     let bounds = Bounds { proposals: 1, changes: 0, ..BOUNDS };
     catches(&losing(bounds, Some(Mutant::VotesWithoutMemory)), "leader completeness", 1_000_000);
 }
+
+/// An acknowledgement of the disk that is gone arrives when the new one is let in.
+#[test]
+fn mutant_28_stale_acknowledgement_after_a_disk_was_lost() {
+    let bounds = Bounds { term_max: 1, campaigns: 0, proposals: 1, changes: 1, ..BOUNDS };
+    let world = losing(bounds, Some(Mutant::KeepsOldLinks));
+    catches(&world, "acknowledgements are true", 1_000_000);
+}

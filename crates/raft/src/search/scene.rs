@@ -4,10 +4,12 @@ use super::check::Ghost;
 use super::mutant::Mutant;
 use super::world::{Action, Member, Shared, World, name};
 use crate::{Change, Config, Membership, Moment, NodeId, Raft, Restored, Run, Term, Time, Trail};
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::BTreeMap;
+use alloc::rc::Rc;
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::fmt;
 
 /// How much may happen in all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -36,6 +38,30 @@ pub(crate) struct Bounds {
     pub(crate) ticks: u8,
     /// Disks that are lost.
     pub(crate) wipes: u8,
+}
+
+impl fmt::Display for Bounds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "terms to {}", self.term_max)?;
+        for (times, one, many) in [
+            (self.campaigns, "election", "elections"),
+            (self.proposals, "proposal", "proposals"),
+            (self.beats, "heartbeat", "heartbeats"),
+            (self.crashes, "crash", "crashes"),
+            (self.repeats, "message twice", "messages twice"),
+            (self.changes, "change", "changes"),
+            (self.compactions, "snapshot", "snapshots"),
+            (self.reads, "read", "reads"),
+            (self.transfers, "transfer", "transfers"),
+            (self.ticks, "step of time", "steps of time"),
+            (self.wipes, "lost disk", "lost disks"),
+        ] {
+            if times > 0 {
+                write!(f, ", {times} {}", if times == 1 { one } else { many })?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// How far each member's clock goes on in one step of real time, and whose stood
@@ -127,12 +153,12 @@ impl World {
         let mut ghost = Ghost::default();
         let mut members = Vec::new();
         for (id, disk) in disks.into_iter().enumerate() {
-            ghost.begin(id, &disk);
+            ghost.begin(name(id), &disk);
             let raft = rules.start(id, &disk);
-            members.push(Shared::new(Member { raft, disk, writes: VecDeque::new() }));
+            members.push(Shared::new(Member::new(raft, disk)));
         }
         let (network, ghost) = (Vec::new(), Shared::new(ghost));
-        Self { members, network, ghost, left: bounds, rules: Arc::new(rules) }
+        Self { members, network, ghost, left: bounds, rules: Arc::new(rules), memo: Rc::default() }
     }
 
     /// `voters` members, and `others` that are none yet; member 1 leads term 1,
@@ -146,17 +172,23 @@ impl World {
         let world = Self::new(disks, beginning, Rules { mutant: None, ..rules });
         let mut world = world.after(Action::Campaign(0)).settled().after(Action::Beat(0)).settled();
         world.left = bounds;
-        for id in 0..world.members.len() {
-            let drift = Rules { mutant, ..(*world.rules).clone() }.drift();
-            world.alter(id, |member| member.raft.config.lease_drift_ppm = drift);
+        world.wrong(mutant)
+    }
+
+    /// The same state, from which on this wrong variant steps, or the right one.
+    pub(crate) fn wrong(mut self, mutant: Option<Mutant>) -> Self {
+        let rules = Rules { mutant, ..(*self.rules).clone() };
+        for id in 0..self.members.len() {
+            let drift = rules.drift();
+            self.alter(id, |member| member.raft.config.lease_drift_ppm = drift);
         }
-        world.rules = Arc::new(Rules { mutant, ..(*world.rules).clone() });
-        world
+        self.ruled(rules)
     }
 
     /// The same state under other rules.
     pub(crate) fn ruled(mut self, rules: Rules) -> Self {
         self.rules = Arc::new(rules);
+        self.memo = Rc::default();
         self
     }
 
@@ -169,6 +201,22 @@ impl World {
     /// What comes of an action that can only go well.
     pub(crate) fn after(&self, action: Action) -> Self {
         self.act(action, &mut BTreeMap::new()).expect("it breaks nothing")
+    }
+
+    /// All that is under way is lost.
+    pub(crate) fn lost(mut self) -> Self {
+        self.network.clear();
+        self
+    }
+
+    /// Things are delivered and written until this is so.
+    pub(crate) fn settled_until(mut self, done: impl Fn(&Self) -> bool) -> Self {
+        while !done(&self) {
+            let mut next = self.actions().into_iter();
+            let next = next.find(|next| matches!(next, Action::Deliver(_) | Action::Sync(_)));
+            self = self.after(next.expect("something is under way"));
+        }
+        self
     }
 
     /// Everything is delivered and written, until nothing happens.

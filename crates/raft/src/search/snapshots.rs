@@ -3,7 +3,9 @@
 
 use super::mutant::Mutant;
 use super::scene::{Bounds, Rules};
-use super::suite::{COMMITTED, INSTALLED, LOST, catches, holds, holds_deep, never_meets};
+use super::suite::{
+    COMMITTED, COMPACTED, INSTALLED, LOST, catches, holds, holds_deep, never_meets,
+};
 use super::world::{Action, Envelope, Shared, World, name};
 use crate::{Change, Message};
 use alloc::vec;
@@ -31,6 +33,7 @@ fn behind(bounds: Bounds, mutant: Option<Mutant>) -> World {
     let world = World::led(3, 1, during, rules.clone());
     let world = world.ruled(Rules { links: vec![(0, 1)], ..rules.clone() });
     let world = world.after(Action::Change(0, 0)).settled().after(Action::Propose(0)).settled();
+    let world = world.after(Action::Snapshot(0)).after(Action::Store(0));
     let world = world.after(Action::Compact(0)).ruled(Rules { mutant, ..rules });
     world.bounded(bounds)
 }
@@ -82,6 +85,21 @@ fn a_snapshot_comes_late() {
 #[test]
 fn mutant_23_snapshot_over_newer_state() {
     catches(&late(Some(Mutant::SnapshotOverNewer)), "acknowledgements are true", 400_000);
+}
+
+#[test]
+fn a_snapshot_is_taken_amid_crashes() {
+    let bounds = Bounds { compactions: 1, proposals: 1, crashes: 2, ..BOUNDS };
+    let world = World::led(3, 0, bounds, Rules::default());
+    holds("snapshot taken", &world, &[COMMITTED, COMPACTED, LOST]);
+}
+
+#[test]
+fn mutant_24_log_let_go_before_its_snapshot_is_durable() {
+    let mutant = Some(Mutant::PurgesEarly);
+    let bounds = Bounds { compactions: 1, proposals: 0, beats: 0, crashes: 1, ..BOUNDS };
+    let world = World::led(3, 0, bounds, Rules { mutant, ..Rules::default() });
+    catches(&world, "a snapshot stands for what was let go", 400_000);
 }
 
 #[test]

@@ -3,7 +3,8 @@
 
 use super::std::println;
 use super::world::World;
-use super::{Report, search};
+use super::{Report, catalogue, search};
+use alloc::format;
 
 /// With the tests.
 const STATES_MAX: usize = 3_000_000;
@@ -12,15 +13,20 @@ const DEEP_STATES_MAX: usize = 24_000_000;
 
 fn print(name: &str, report: &Report) {
     println!(
-        "{name}: {} states, {} actions deep, exhausted: {}",
-        report.states, report.depth, report.exhausted
+        "{name}: {} states, {} actions deep, exhausted: {}; {} renamings, at most {} wide, {} bytes a state",
+        report.states,
+        report.depth,
+        report.exhausted,
+        report.symmetry,
+        report.widest,
+        report.bytes / report.states.max(1),
     );
     println!("  tried: {:?}", report.actions);
     println!("  met: {:?}", report.met);
     if let Some(violation) = &report.violation {
         println!("  {} after {} actions:", violation.what, violation.way.len());
-        for action in &violation.way {
-            println!("    {action}");
+        for (world, action) in &violation.way {
+            println!("    {}", world.tell(*action));
         }
     }
 }
@@ -49,8 +55,9 @@ fn holds_within(name: &str, world: &World, met: &[&str], states_max: usize) {
 pub(crate) fn catches(world: &World, check: &str, states_max: usize) {
     let report = search(world, states_max);
     print(check, &report);
-    let violation = report.violation.expect("the wrong variant is not caught");
+    let violation = report.violation.as_ref().expect("the wrong variant is not caught");
     assert!(violation.what.starts_with(check), "another check caught it: {}", violation.what);
+    catalogue::found(world, check, &report, None);
 }
 
 /// Nothing bad happens, but nothing good either: with the fault, this is never
@@ -60,6 +67,7 @@ pub(crate) fn never_meets(world: &World, situation: &str) {
     print(situation, &report);
     assert!(report.violation.is_none() && report.exhausted, "it is caught in another way");
     assert_eq!(report.met.get(situation).copied().unwrap_or(0), 0, "met all the same");
+    catalogue::found(world, &format!("never: {situation}"), &report, Some(situation));
 }
 
 pub(crate) const COMMITTED: &str = "an entry is committed";
@@ -74,6 +82,7 @@ pub(crate) const CHANGED: &str = "a change is committed";
 pub(crate) const LEFT: &str = "a joint membership is left";
 pub(crate) const REMOVED: &str = "a leader is no voter";
 pub(crate) const INSTALLED: &str = "a snapshot is installed";
+pub(crate) const COMPACTED: &str = "a snapshot stands for the log";
 pub(crate) const SERVED: &str = "a read is served";
 pub(crate) const LEASED: &str = "a lease is held";
 pub(crate) const HANDED_OVER: &str = "a transfer ends";

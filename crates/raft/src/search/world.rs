@@ -12,19 +12,22 @@
 //! What a step of the algorithm does to disks and network is `host.rs`.
 
 use super::check::{self, Ghost};
-use super::host::is_ignored;
+use super::host::{Memo, is_ignored};
 use super::mutant::Mutant;
 use super::scene::{Bounds, Rules};
 use super::std::hash::DefaultHasher;
 use crate::roles::RoleState;
 use crate::{
-    Input, Message, NodeId, Persist, Position, Raft, ReadId, Restored, Role, SnapshotOutcome, Time,
+    Change, Input, Message, NodeId, Persist, Position, Raft, ReadId, Restored, Role,
+    SnapshotOutcome, Ticket, Time,
 };
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::format;
+use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::cell::RefCell;
 use core::hash::{Hash, Hasher};
 
 pub(crate) type Met = BTreeMap<&'static str, u64>;
@@ -41,6 +44,11 @@ pub(crate) enum Action {
     Change(usize, usize),
     Transfer(usize, usize),
     Read(usize),
+    /// A snapshot of what is applied is begun.
+    Snapshot(usize),
+    /// It is durable.
+    Store(usize),
+    /// The log that it covers is let go.
     Compact(usize),
     Sync(usize),
     /// With this many of its writes done.
@@ -62,6 +70,8 @@ impl Action {
             Self::Change(..) => "change",
             Self::Transfer(..) => "transfer",
             Self::Read(_) => "read",
+            Self::Snapshot(_) => "snapshot",
+            Self::Store(_) => "store",
             Self::Compact(_) => "compact",
             Self::Sync(_) => "sync",
             Self::Crash(..) => "crash",
@@ -79,6 +89,17 @@ pub(crate) struct Member {
     pub(crate) raft: Raft,
     pub(crate) disk: Restored,
     pub(crate) writes: VecDeque<Persist>,
+    /// What the newest durable snapshot covers.
+    pub(crate) stored: Position,
+    /// What the one that is being written does.
+    pub(crate) storing: Option<Position>,
+}
+
+impl Member {
+    pub(crate) fn new(raft: Raft, disk: Restored) -> Self {
+        let stored = disk.trail.base();
+        Self { raft, disk, writes: VecDeque::new(), stored, storing: None }
+    }
 }
 
 /// A message under way.
@@ -113,6 +134,7 @@ pub(crate) struct World {
     pub(crate) ghost: Shared<Ghost>,
     pub(crate) left: Bounds,
     pub(crate) rules: Arc<Rules>,
+    pub(crate) memo: Rc<RefCell<Memo>>,
 }
 
 /// The member numbered `id`.
@@ -141,6 +163,12 @@ impl World {
         hasher.finish()
     }
 
+    pub(crate) fn left_fingerprint(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.left.hash(&mut hasher);
+        hasher.finish()
+    }
+
     /// All that can happen next, in a fixed order.
     pub(crate) fn actions(&self) -> Vec<Action> {
         let mut actions = Vec::new();
@@ -151,7 +179,7 @@ impl World {
             disk.trail.last() == Position::ZERO && raft.term().0 == 0
         });
         for (id, member) in self.members.iter().enumerate() {
-            let Member { raft, disk, writes } = &*member.value;
+            let Member { raft, disk, writes, stored, storing } = &*member.value;
             let leads = raft.role() == Role::Leader;
             let may_campaign =
                 left.campaigns > 0 && raft.term().0 < left.term_max && raft.may_seek_election();
@@ -171,8 +199,9 @@ impl World {
                 actions.push(Action::Propose(id));
             }
             if leads && left.changes > 0 {
-                actions
-                    .extend((0..self.rules.changes.len()).map(|which| Action::Change(id, which)));
+                let changes = self.rules.changes.iter().enumerate();
+                let possible = changes.filter(|(_, changes)| self.names_disks_that_are(changes));
+                actions.extend(possible.map(|(which, _)| Action::Change(id, which)));
             }
             if leads && left.transfers > 0 {
                 let others = (0..self.members.len()).filter(|&to| to != id);
@@ -182,9 +211,15 @@ impl World {
                 actions.push(Action::Read(id));
             }
             let covered = raft.trail().position_at(raft.last_applied());
-            let compacts = covered
-                .is_some_and(|through| through > disk.trail.base() && disk.trail.contains(through));
-            if left.compactions > 0 && compacts {
+            let covers_more =
+                covered.is_some_and(|covered| covered > *stored && disk.trail.contains(covered));
+            if left.compactions > 0 && storing.is_none() && covers_more {
+                actions.push(Action::Snapshot(id));
+            }
+            if storing.is_some() {
+                actions.push(Action::Store(id));
+            }
+            if self.purgeable(id).is_some() {
                 actions.push(Action::Compact(id));
             }
             if !writes.is_empty() {
@@ -213,9 +248,28 @@ impl World {
         actions
     }
 
+    /// Nobody can ask for a disk before there is one.
+    fn names_disks_that_are(&self, changes: &[Change]) -> bool {
+        changes.iter().all(|change| match change {
+            Change::Readmit { id, incarnation } => {
+                self.members[number(*id)].value.disk.replacement == Some(*incarnation)
+            }
+            _ => true,
+        })
+    }
+
+    /// Up to where a member's log may go: what a durable snapshot covers.
+    fn purgeable(&self, id: usize) -> Option<Position> {
+        let Member { raft, disk, stored, storing, .. } = &*self.members[id].value;
+        let early = storing.filter(|_| self.rules.mutant == Some(Mutant::PurgesEarly));
+        let covered = early.unwrap_or(*stored);
+        let is_new = covered > disk.trail.base() && disk.trail.contains(covered);
+        (is_new && covered.index <= raft.last_applied()).then_some(covered)
+    }
+
     /// Whether both ends take each other for members with the disks that they have.
     fn is_let_in(&self, envelope: &Envelope) -> bool {
-        if self.rules.mutant == Some(Mutant::VotesWithoutMemory) {
+        if let Some(Mutant::VotesWithoutMemory) = self.rules.mutant {
             return true;
         }
         let (from, to) = (number(envelope.from), number(envelope.to));
@@ -247,6 +301,8 @@ impl World {
             | Action::AskRest(id)
             | Action::Propose(id)
             | Action::Read(id)
+            | Action::Snapshot(id)
+            | Action::Store(id)
             | Action::Compact(id)
             | Action::Wipe(id)
             | Action::Sync(id) => format!("{}: {}", action.kind(), name(id)),
@@ -255,6 +311,13 @@ impl World {
 
     /// What comes of an action, or which property it breaks.
     pub(crate) fn act(&self, action: Action, met: &mut Met) -> Result<Self, String> {
+        let world = self.go(action, met)?;
+        check::state(&world, met)?;
+        Ok(world)
+    }
+
+    /// The same, without looking at the state that it leads to.
+    pub(crate) fn go(&self, action: Action, met: &mut Met) -> Result<Self, String> {
         let mut world = self.clone();
         let now = self.rules.now();
         match action {
@@ -295,19 +358,31 @@ impl World {
             }
             Action::Read(id) => {
                 world.left.reads -= 1;
-                let read = ReadId(u64::from(world.left.reads));
+                let reused = self.rules.mutant == Some(Mutant::ReusesReadId);
+                let read = ReadId(if reused { 1 } else { self.ghost.value.reads_asked() + 1 });
                 world.change_ghost(|ghost| ghost.asked(read));
                 world.step(id, Input::Read { id: read, deadline: Time(u64::MAX) }, met)?;
             }
-            Action::Compact(id) => {
+            Action::Snapshot(id) => {
                 world.left.compactions -= 1;
                 let raft = &self.members[id].value.raft;
-                let through = raft.trail().position_at(raft.last_applied()).expect("it stands");
+                let covered = raft.trail().position_at(raft.last_applied()).expect("it stands");
+                world.alter(id, |member| member.storing = Some(covered));
+            }
+            Action::Store(id) => world.alter(id, |member| {
+                let covered = member.storing.take().expect("one is being written");
+                member.stored = member.stored.max(covered);
+            }),
+            Action::Compact(id) => {
+                let through = self.purgeable(id).expect("it may go");
                 world.alter(id, |member| member.disk.trail.compact(through));
                 world.step(id, Input::Compacted { through }, met)?;
             }
             Action::Sync(id) => {
-                let ticket = world.write(id, met)?;
+                let ticket = match self.overtaking(id) {
+                    Some(ticket) => ticket,
+                    None => world.write(id, met)?,
+                };
                 world.step(id, Input::Persisted { ticket }, met)?;
             }
             Action::Crash(id, done) => {
@@ -319,16 +394,20 @@ impl World {
                     *met.entry("a crash loses a write").or_default() += 1;
                 }
                 world.begin_again(id, |_| {});
-                world.ghost.value.restarted(id, &world.members[id].value)?;
+                world.ghost.value.restarted(name(id), &world.members[id].value)?;
             }
             Action::Wipe(id) => {
                 world.left.wipes -= 1;
                 let gone = name(id);
-                world.network.retain(|other| other.value.from != gone && other.value.to != gone);
-                world.begin_again(id, |disk| {
-                    *disk = Restored { replacement: Some(NEW_DISK), ..Restored::default() };
+                let linked = |other: &Envelope| other.from == gone || other.to == gone;
+                if self.rules.mutant != Some(Mutant::KeepsOldLinks) {
+                    world.network.retain(|other| !linked(&other.value));
+                }
+                world.begin_again(id, |member| {
+                    member.stored = Position::ZERO;
+                    member.disk = Restored { replacement: Some(NEW_DISK), ..Restored::default() };
                 });
-                world.change_ghost(|ghost| ghost.wiped(id));
+                world.change_ghost(|ghost| ghost.wiped(name(id)));
             }
             Action::Tick(which) => {
                 world.left.ticks -= 1;
@@ -356,14 +435,17 @@ impl World {
         network.retain(|envelope| {
             !is_ignored(&envelope.value, &members[number(envelope.value.to)].value)
         });
-        check::state(&world, met)?;
         Ok(world)
     }
 
     fn deliver(&mut self, envelope: Envelope, met: &mut Met) -> Result<(), String> {
         let Envelope { from, to, message } = envelope;
         let delivered = match message {
-            Message::InstallSnapshot { term, .. } => Some(term),
+            Message::InstallSnapshot { term, last, .. } => {
+                // Its pieces are durable before the algorithm is told of it.
+                self.alter(number(to), |member| member.stored = member.stored.max(last));
+                Some(term)
+            }
             _ => None,
         };
         self.step(number(to), Input::Receive { from, message }, met)?;
@@ -374,11 +456,22 @@ impl World {
         Ok(())
     }
 
-    fn begin_again(&mut self, id: usize, change: impl FnOnce(&mut Restored)) {
+    /// With the wrong variant 27: the ticket of a member's newest write, which is
+    /// said to be done though older ones are not.
+    fn overtaking(&self, id: usize) -> Option<Ticket> {
+        let Member { raft, writes, .. } = &*self.members[id].value;
+        let overtakes = self.rules.mutant == Some(Mutant::CompletesOutOfOrder)
+            && writes.len() > 1
+            && !raft.is_durable();
+        writes.back().filter(|_| overtakes).map(|newest| newest.ticket)
+    }
+
+    fn begin_again(&mut self, id: usize, change: impl FnOnce(&mut Member)) {
         let rules = self.rules.clone();
         self.alter(id, |member| {
             member.writes.clear();
-            change(&mut member.disk);
+            member.storing = None;
+            change(member);
             member.raft = rules.start(id, &member.disk);
         });
     }
