@@ -10,6 +10,7 @@ use super::suite::{
 use super::world::{Action, World};
 use crate::{Membership, NodeId, Run};
 use alloc::vec;
+use alloc::vec::Vec;
 
 fn of_three(
     disks: [(u64, Option<u64>, &[Run]); 3],
@@ -160,4 +161,43 @@ fn deep_three_elections_and_a_crash() {
     let bounds = Bounds { term_max: 3, campaigns: 3, crashes: 1, ..BOUNDS };
     let met = [COMMITTED, COMMITTED_OLD, EARLY, LOST, RIVALS, TRUNCATED];
     holds_deep("deep: three elections, a crash", &beginning(bounds, None), &met);
+}
+
+#[test]
+#[ignore = "deep: cargo xtask check --deep"]
+fn deep_three_elections_over_diverged_logs() {
+    let bounds = Bounds { term_max: 4, campaigns: 3, ..BOUNDS };
+    let met = [COMMITTED, COMMITTED_OLD, EARLY, REJECTED, RIVALS, TRUNCATED];
+    holds_deep("deep: diverged", &diverged(bounds, None), &met);
+}
+
+#[test]
+#[ignore = "deep: cargo xtask check --deep"]
+fn deep_two_elections_a_proposal_and_a_crash() {
+    let bounds = Bounds { term_max: 2, campaigns: 2, proposals: 1, crashes: 1, ..BOUNDS };
+    let met = [COMMITTED, EARLY, LOST, RIVALS, TRUNCATED, PROPOSED];
+    holds_deep("deep: two elections, a proposal, a crash", &beginning(bounds, None), &met);
+}
+
+#[test]
+#[ignore = "deep: cargo xtask check --deep"]
+fn deep_two_elections_and_two_crashes() {
+    let bounds = Bounds { term_max: 2, campaigns: 2, crashes: 2, ..BOUNDS };
+    let met = [COMMITTED, EARLY, LOST, RIVALS, TRUNCATED];
+    holds_deep("deep: two elections, two crashes", &beginning(bounds, None), &met);
+}
+
+/// Scenes with a wrong variant each, for `story_tests`.
+pub(crate) fn told() -> Vec<World> {
+    let two = |term_max| Bounds { term_max, campaigns: 2, ..BOUNDS };
+    vec![
+        figure_8(two(5), Some(Mutant::CommitsOldTerm)),
+        diverged(two(4), Some(Mutant::CompletesByIndex)),
+        beginning(Bounds { proposals: 1, repeats: 1, ..ONE }, Some(Mutant::CutsWithoutConflict)),
+        unheard(
+            Bounds { term_max: 3, campaigns: 0, beats: 2, crashes: 1, ..BOUNDS },
+            Some(Mutant::TermNotDurable),
+        ),
+        beginning(ONE_AND_A_CRASH, Some(Mutant::VoteNotDurable)),
+    ]
 }

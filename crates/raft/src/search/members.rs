@@ -171,3 +171,14 @@ fn mutant_18_removed_leader_counts_itself() {
     let world = wrong(3, 0, bounds(2, 1, 1), &[&[remove(1)]], mutant);
     catches(&world, "committed is durable on a quorum", 400_000);
 }
+
+/// Scenes with a wrong variant each, for `story_tests`.
+pub(crate) fn told() -> Vec<World> {
+    let removed = Some(Mutant::CountsRemovedLeader);
+    let learner = Some(Mutant::CountsLearners);
+    vec![
+        wrong(3, 0, bounds(2, 1, 1), &[&[remove(1)]], removed),
+        wrong(2, 1, bounds(2, 1, 1), &[&[Change::AddLearner(name(2))]], learner),
+        change_untold(Some(Mutant::ChangesBeforeOwnTerm)),
+    ]
+}

@@ -20,12 +20,17 @@ mod leadership;
 mod members;
 mod mutant;
 mod mutant_more;
+#[path = "../../tests/stories/narrate.rs"]
+#[allow(dead_code, reason = "the stories use the rest of it")]
+mod narrate;
 mod packed;
 mod partitions;
 mod reads;
 mod rejoin;
 mod scene;
 mod snapshots;
+mod story;
+mod story_tests;
 mod suite;
 mod symmetry;
 mod table;
@@ -72,6 +77,9 @@ pub(crate) struct Violation {
     /// The actions that lead there, and where each was taken.
     pub(crate) way: Vec<(World, Action)>,
 }
+
+/// A search that goes beyond so many states says how far it is, level by level.
+const PROGRESS_FROM: usize = 10_000_000;
 
 /// What was worked out is forgotten where it is more than this.
 const PARTS_MAX: usize = 3_000_000;
@@ -127,6 +135,15 @@ pub(crate) fn search(start: &World, states_max: usize) -> Report {
         report.widest = report.widest.max(next.len());
         report.bytes =
             report.bytes.max(next.bytes() + frontier.bytes() + seen.bytes() + ways.bytes());
+        if report.states > PROGRESS_FROM {
+            std::eprintln!(
+                "  {} deep: {} states, {} of them new, {} MB",
+                report.depth,
+                report.states,
+                next.len(),
+                report.bytes >> 20
+            );
+        }
         frontier = next;
         symmetry.forget_beyond(PARTS_MAX);
         start.memo.borrow_mut().forget_beyond(PARTS_MAX);

@@ -92,6 +92,7 @@ impl Frontier {
             left: self.bounds[head[1] as usize],
             rules: like.rules.clone(),
             memo: like.memo.clone(),
+            told: like.told.clone(),
         };
         Some((head[0], world, at + head.len() + members.len() + network.len()))
     }

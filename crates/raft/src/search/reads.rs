@@ -2,7 +2,7 @@
 
 use super::mutant::Mutant;
 use super::scene::{Bounds, Rules, Tick};
-use super::suite::{HANDED_OVER, LEASED, LOST, RIVALS, SERVED, catches, holds};
+use super::suite::{HANDED_OVER, LEASED, LOST, RIVALS, SERVED, catches, holds, holds_deep};
 use super::world::{Action, World};
 use alloc::vec;
 use alloc::vec::Vec;
@@ -72,6 +72,13 @@ fn a_lease_and_a_pause() {
     holds("lease and pause", &world, &[SERVED, LEASED, RIVALS]);
 }
 
+#[test]
+#[ignore = "deep: cargo xtask check --deep"]
+fn deep_a_read_a_proposal_and_an_election() {
+    let bounds = Bounds { proposals: 1, ..BOUNDS };
+    holds_deep("deep: read", &by_round(bounds, None), &[SERVED, RIVALS]);
+}
+
 const STALE: &str = "stale read";
 const TWO: &str = "one lease";
 
@@ -123,4 +130,15 @@ fn mutant_22_lease_kept_over_a_pause() {
 fn mutant_22_promise_lost_in_a_restart() {
     let bounds = Bounds { crashes: 2, ticks: 1, reads: 0, ..BOUNDS };
     catches(&by_lease(bounds, Some(Mutant::PromiseLostInRestart)), TWO, 1_000_000);
+}
+
+/// Scenes with a wrong variant each, for `story_tests`.
+pub(crate) fn told() -> Vec<World> {
+    let transfers = Bounds { transfers: 1, campaigns: 0, ..BOUNDS };
+    let ticks = Bounds { ticks: 2, ..BOUNDS };
+    vec![
+        by_round(BOUNDS, Some(Mutant::ReadsAlone)),
+        by_lease(transfers, Some(Mutant::LeaseOverTransfer)),
+        by_lease(ticks, Some(Mutant::LeaseWithoutBound)),
+    ]
 }

@@ -6,6 +6,7 @@ use super::suite::{CHANGED, REJOINED, RIVALS, catches, holds, holds_deep};
 use super::world::{Action, NEW_DISK, World, name};
 use crate::Change;
 use alloc::vec;
+use alloc::vec::Vec;
 
 const BOUNDS: Bounds = Bounds {
     term_max: 2,
@@ -61,4 +62,10 @@ fn mutant_28_stale_acknowledgement_after_a_disk_was_lost() {
     let bounds = Bounds { term_max: 1, campaigns: 0, proposals: 1, changes: 1, ..BOUNDS };
     let world = losing(bounds, Some(Mutant::KeepsOldLinks));
     catches(&world, "acknowledgements are true", 1_000_000);
+}
+
+/// Scenes with a wrong variant each, for `story_tests`.
+pub(crate) fn told() -> Vec<World> {
+    let bounds = Bounds { term_max: 1, campaigns: 0, proposals: 1, changes: 1, ..BOUNDS };
+    vec![losing(bounds, Some(Mutant::KeepsOldLinks))]
 }

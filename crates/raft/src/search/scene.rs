@@ -2,10 +2,13 @@
 
 use super::check::Ghost;
 use super::mutant::Mutant;
-use super::world::{Action, Member, Shared, World, name};
+use super::story;
+use super::world::{Action, Envelope, Member, Shared, World, name};
 use crate::{Change, Config, Membership, Moment, NodeId, Raft, Restored, Run, Term, Time, Trail};
 use alloc::collections::BTreeMap;
+use alloc::format;
 use alloc::rc::Rc;
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -99,7 +102,7 @@ impl Rules {
         self.lease.then_some(if without_bound { 0 } else { 500_000 })
     }
 
-    fn has_clocks(&self) -> bool {
+    pub(crate) fn has_clocks(&self) -> bool {
         self.lease || !self.ticks.is_empty()
     }
 
@@ -152,13 +155,22 @@ impl World {
     pub(crate) fn new(disks: Vec<Restored>, bounds: Bounds, rules: Rules) -> Self {
         let mut ghost = Ghost::default();
         let mut members = Vec::new();
+        let told = Rc::new(story::beginning(&disks, &rules));
         for (id, disk) in disks.into_iter().enumerate() {
             ghost.begin(name(id), &disk);
             let raft = rules.start(id, &disk);
             members.push(Shared::new(Member::new(raft, disk)));
         }
         let (network, ghost) = (Vec::new(), Shared::new(ghost));
-        Self { members, network, ghost, left: bounds, rules: Arc::new(rules), memo: Rc::default() }
+        Self {
+            members,
+            network,
+            ghost,
+            left: bounds,
+            rules: Arc::new(rules),
+            memo: Rc::default(),
+            told,
+        }
     }
 
     /// `voters` members, and `others` that are none yet; member 1 leads term 1,
@@ -187,6 +199,10 @@ impl World {
 
     /// The same state under other rules.
     pub(crate) fn ruled(mut self, rules: Rules) -> Self {
+        if self.rules.links != rules.links {
+            let told = story::links(self.members.len(), &rules.links);
+            self = self.telling(told);
+        }
         self.rules = Arc::new(rules);
         self.memo = Rc::default();
         self
@@ -200,12 +216,30 @@ impl World {
 
     /// What comes of an action that can only go well.
     pub(crate) fn after(&self, action: Action) -> Self {
-        self.act(action, &mut BTreeMap::new()).expect("it breaks nothing")
+        let told = self.words(action).into_iter().map(|words| format!("quietly {words}"));
+        let after = self.act(action, &mut BTreeMap::new()).expect("it breaks nothing");
+        after.telling(told)
     }
 
     /// All that is under way is lost.
     pub(crate) fn lost(mut self) -> Self {
+        let under_way = self.network.iter().map(|envelope| story::sent(&envelope.value));
+        let told: Vec<String> = under_way.map(|sent| format!("quietly drop {sent}")).collect();
         self.network.clear();
+        self.telling(told)
+    }
+
+    /// A message that was delivered before is under way once more.
+    pub(crate) fn again(mut self, envelope: Shared<Envelope>) -> Self {
+        let told = format!("again {}", story::sent(&envelope.value));
+        self.network.push(envelope);
+        self.network.sort_by_key(|envelope| envelope.hash);
+        self.telling([told])
+    }
+
+    /// Adds to how it was set up.
+    pub(crate) fn telling(mut self, told: impl IntoIterator<Item = String>) -> Self {
+        Rc::make_mut(&mut self.told).extend(told);
         self
     }
 

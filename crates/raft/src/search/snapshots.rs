@@ -9,6 +9,7 @@ use super::suite::{
 use super::world::{Action, Envelope, Shared, World, name};
 use crate::{Change, Message};
 use alloc::vec;
+use alloc::vec::Vec;
 
 const BOUNDS: Bounds = Bounds {
     term_max: 1,
@@ -72,7 +73,7 @@ fn late(mutant: Option<Mutant>) -> World {
     let more = Bounds { proposals: 1, beats: 1, ..BOUNDS };
     let mut world = world.settled().bounded(more).after(Action::Propose(0)).settled();
     world = world.after(Action::Beat(0)).settled();
-    world.network.push(snapshot);
+    world = world.again(snapshot);
     let rules = Rules { mutant, ..(*world.rules).clone() };
     world.ruled(rules).bounded(Bounds { crashes: 1, repeats: 1, ..BOUNDS })
 }
@@ -116,4 +117,9 @@ fn mutant_36_snapshot_never_sent() {
 #[test]
 fn mutant_36_rejection_without_another_try() {
     never_meets(&behind(BOUNDS, Some(Mutant::NeverProbesAgain)), INSTALLED);
+}
+
+/// Scenes with a wrong variant each, for `story_tests`.
+pub(crate) fn told() -> Vec<World> {
+    vec![late(Some(Mutant::SnapshotOverNewer)), behind(BOUNDS, Some(Mutant::SnapshotOldMembership))]
 }

@@ -22,7 +22,6 @@ use crate::{
     SnapshotOutcome, Ticket, Time,
 };
 use alloc::collections::{BTreeMap, VecDeque};
-use alloc::format;
 use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -135,6 +134,8 @@ pub(crate) struct World {
     pub(crate) left: Bounds,
     pub(crate) rules: Arc<Rules>,
     pub(crate) memo: Rc<RefCell<Memo>>,
+    /// How it was set up, as the beginning of a story.
+    pub(crate) told: Rc<Vec<String>>,
 }
 
 /// The member numbered `id`.
@@ -259,7 +260,7 @@ impl World {
     }
 
     /// Up to where a member's log may go: what a durable snapshot covers.
-    fn purgeable(&self, id: usize) -> Option<Position> {
+    pub(crate) fn purgeable(&self, id: usize) -> Option<Position> {
         let Member { raft, disk, stored, storing, .. } = &*self.members[id].value;
         let early = storing.filter(|_| self.rules.mutant == Some(Mutant::PurgesEarly));
         let covered = early.unwrap_or(*stored);
@@ -281,32 +282,6 @@ impl World {
         // The one with the new disk learns from the other that it is let in.
         let linked = self.members[to].value.disk.replacement.is_some() || knows(to, from);
         linked && (self.members[from].value.disk.replacement.is_some() || knows(from, to))
-    }
-
-    /// An action, in words.
-    pub(crate) fn tell(&self, action: Action) -> String {
-        match action {
-            Action::Deliver(at) | Action::Repeat(at) => {
-                let Envelope { from, to, message } = &*self.network[at].value;
-                format!("{}: {from} to {to}: {message:?}", action.kind())
-            }
-            Action::Change(id, which) => {
-                format!("change: {} {:?}", name(id), self.rules.changes[which])
-            }
-            Action::Transfer(id, to) => format!("transfer: {} to {}", name(id), name(to)),
-            Action::Tick(which) => format!("tick: {:?}", self.rules.ticks[which]),
-            Action::Crash(id, done) => format!("crash: {} with {done} writes done", name(id)),
-            Action::Campaign(id)
-            | Action::Beat(id)
-            | Action::AskRest(id)
-            | Action::Propose(id)
-            | Action::Read(id)
-            | Action::Snapshot(id)
-            | Action::Store(id)
-            | Action::Compact(id)
-            | Action::Wipe(id)
-            | Action::Sync(id) => format!("{}: {}", action.kind(), name(id)),
-        }
     }
 
     /// What comes of an action, or which property it breaks.

@@ -108,4 +108,7 @@ stories! {
     lease_outlives_term
     lease_promise_after_leap
     read_deadline
+    found_old_term_counted
+    found_removed_leader_counted
+    found_late_snapshot
 }

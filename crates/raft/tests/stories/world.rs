@@ -5,7 +5,8 @@
 //! |---|---|
 //! | `members 3` | three members, S1 to S3, with empty disks |
 //! | `members 3 no-pre-vote no-check-quorum small` | the same, otherwise configured; `small`: an entry a message; `chunks`: snapshots go by pieces; `readmit`: who lost its disk and caught up becomes a voter; `lease`: with leases, clocks within 10 %; `ranked`: S3 goes first, then S2 |
-//! | `log S1 term 6: 1 1 4` | S1 starts over with this term and these entries |
+//! | `members 3 ticks` | an election timeout is 4 µs and a heartbeat 1, without jitter, and leases allow for clocks off by half: for stories that a search found |
+//! | `log S1 term 6: 1 1 4` | S1 starts over with this term and these entries; `log S1 term 6 vote S2: 1 1, 2 is S1 S2`: and with this vote, and that membership at 2 |
 //! | `campaign S1` | S1 seeks election |
 //! | `timeout S1` | time goes on to S1's deadline, and S1 wakes |
 //! | `beat S1` | 100 ms pass, and S1 wakes: a leader's heartbeat |
@@ -22,23 +23,28 @@
 //! | `deliver S1 S2`, `deliver S1 S2 one` | what S1 sent to S2 arrives |
 //! | `drop S1 S2`, `drop S1 S2 one` | what S1 sent to S2 is lost |
 //! | `repeat S1 S2` | the oldest message from S1 to S2 arrives, and stays |
+//! | `deliver S1 S2 VoteReply term 1, yes` | the oldest that reads so; likewise `drop`, `repeat` |
+//! | `again S1 S2 Append …` | one that arrived before is under way once more |
 //! | `cut S1`, `cut S1 S2` | from now on messages from and to S1 (between both) are lost |
 //! | `heal` | no more of that |
 //! | `live 1500` | milliseconds pass, and everything goes its way |
 //! | `run` | everything is delivered and synced until nothing happens |
 //! | `break S1 S2` | S1 learns that its link to S2 broke |
 //! | `crash S1`, `restart S1` | what is not durable is lost |
+//! | `crash S1 2` | the same, with two of its writes done |
+//! | `clock S1 3` | S1's clock, and no other, goes on by microseconds |
 //! | `wipe S1 77` | S1 loses its disk and starts with another, of this incarnation |
 //! | `chunk S1 S2 5 900`, `fail S1 S2` | S2 has so many bytes of S1's snapshot up to 5; sending it broke off |
 //! | `compact S1 5` | a snapshot of S1 covers entries up to 5 |
+//! | `snapshot S1`, `store S1` | one is begun, and is durable: nothing that the algorithm is told |
 //! | `show` | terms, roles, logs |
 //! | `quietly …` | the same, without telling |
 
 use crate::narrate;
 use driftless_raft::{
-    Change, Config, Effect, Effects, HardState, Index, Input, Membership, Message, Moment, NodeId,
-    Persist, Promotion, Raft, ReadId, Restored, Role, Run, SnapshotOutcome, Source, Term, Ticket,
-    Time, Trail,
+    Change, Config, Effect, Effects, HardState, Index, Input, Membership, MembershipEntry, Message,
+    Moment, NodeId, Persist, Promotion, Raft, ReadId, Restored, Role, Run, SnapshotOutcome, Source,
+    Term, Ticket, Time, Trail,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -50,6 +56,8 @@ pub(crate) struct World {
     members: BTreeMap<NodeId, Member>,
     links: BTreeMap<(NodeId, NodeId), VecDeque<Message>>,
     cut: BTreeSet<(NodeId, NodeId)>,
+    /// What arrived so far.
+    past: Vec<(NodeId, NodeId, Message)>,
     reads: u64,
 }
 
@@ -59,6 +67,8 @@ struct Member {
     disk: Restored,
     writes: VecDeque<Persist>,
     slow: bool,
+    /// By how much its clock is ahead.
+    ahead: u64,
 }
 
 impl World {
@@ -95,9 +105,11 @@ impl World {
                 self.step(id(who), Input::Wake);
             }
             ["beat", who] => {
-                self.now = self.now.after(100_000);
+                self.now = self.now.after(if self.flag("ticks") { 1 } else { 100_000 });
                 self.step(id(who), Input::Wake);
             }
+            ["clock", who, micros] => self.member(id(who)).ahead += micros.parse::<u64>().unwrap(),
+            ["snapshot" | "store", _] => {}
             ["sleep", millis] => self.now = self.now.after(1_000 * millis.parse::<u64>().unwrap()),
             ["propose", who, count] => {
                 self.step(id(who), Input::Propose { count: count.parse().unwrap() });
@@ -108,7 +120,11 @@ impl World {
                 self.step(id(who), Input::Read { id: ReadId(self.reads), deadline });
             }
             ["sync", who] => while self.sync_one(id(who)) {},
-            ["sync", who, "one"] => assert!(self.sync_one(id(who)), "nothing to sync"),
+            ["sync", who, "one"] => {
+                if !self.sync_one(id(who)) {
+                    self.say(id(who), "has nothing to write");
+                }
+            }
             ["slow", who] => self.member(id(who)).slow = true,
             ["fast", who] => self.member(id(who)).slow = false,
             ["deliver", from, to] => while self.deliver_one(id(from), id(to)) {},
@@ -124,6 +140,10 @@ impl World {
                 let message = link.front().expect("a message").clone();
                 link.push_front(message);
                 self.deliver_one(id(from), id(to));
+            }
+            [verb @ ("deliver" | "drop" | "repeat" | "again"), from, to, ..] => {
+                let text = command.splitn(4, ' ').nth(3).unwrap();
+                self.pick(verb, id(from), id(to), text);
             }
             ["cut", who] => {
                 let others: Vec<NodeId> = self.members.keys().copied().collect();
@@ -151,6 +171,12 @@ impl World {
                 self.step(id(who), Input::SnapshotSent { to: id(to), term, outcome });
             }
             ["crash", who] => self.crash(id(who)),
+            ["crash", who, done] => {
+                for _ in 0..done.parse().unwrap() {
+                    self.write_one(id(who));
+                }
+                self.crash(id(who));
+            }
             ["restart", who] => self.restart(id(who)),
             ["compact", who, index] => {
                 let index = Index(index.parse().unwrap());
@@ -175,21 +201,31 @@ impl World {
     fn found_one(&mut self, id: NodeId, membership: &Membership) {
         let disk = Restored::of(membership.clone());
         let writes = VecDeque::new();
-        self.members.insert(id, Member { raft: None, disk, writes, slow: false });
+        self.members.insert(id, Member { raft: None, disk, writes, slow: false, ahead: 0 });
         self.start(id);
     }
 
-    /// `S1 term 6: 1 1 1 4 4`
+    /// `S1 term 6: 1 1 1 4 4`, `S1 term 6 vote S2: 1 1, 2 is S1 S2`
     fn preset(&mut self, words: &str) {
-        let (head, terms) = words.split_once(':').unwrap();
+        let (head, tail) = words.split_once(':').unwrap();
         let (who, term) = head.split_once(" term ").unwrap();
+        let (term, vote) =
+            term.split_once(" vote ").map_or((term, None), |(term, vote)| (term, Some(id(vote))));
+        let mut tail = tail.split(", ");
+        let terms = tail.next().unwrap();
         let mut trail = Trail::of(self.raft(id(who)).membership().clone());
         for (term, index) in terms.split_whitespace().zip(1..) {
             trail.append(Run::new(term.parse().unwrap(), index, index));
         }
+        for entry in tail {
+            let (index, voters) = entry.split_once(" is ").unwrap();
+            let membership = Membership::of(voters.split(' ').map(id));
+            let index = Index(index.parse().unwrap());
+            trail.append_membership(MembershipEntry { index, membership });
+        }
         let current_term = Term(term.parse().unwrap());
         let disk = &mut self.member(id(who)).disk;
-        disk.hard_state = HardState { current_term, ..HardState::default() };
+        disk.hard_state = HardState { current_term, voted_for: vote, ..HardState::default() };
         disk.trail = trail;
         self.start(id(who));
     }
@@ -208,10 +244,17 @@ impl World {
         if flag("ranked") {
             config.election_rank = 3 - u32::try_from(id.0).unwrap().min(3);
         }
+        if flag("ticks") {
+            config.election_timeout_us = 4;
+            config.heartbeat_interval_us = 1;
+            config.election_jitter_us = 0;
+            config.lease_drift_ppm = config.lease_drift_ppm.map(|_| 500_000);
+        }
         if flag("small") {
             config.message_bytes_max = 1 << 10;
         }
-        let moment = Moment { now: self.now, random: random(id) };
+        let now = self.now.after(self.member(id).ahead);
+        let moment = Moment { now, random: random(id) };
         let member = self.member(id);
         member.raft = Some(Raft::new(config, member.disk.clone(), moment).unwrap());
     }
@@ -285,7 +328,15 @@ impl World {
     }
 
     fn sync_one(&mut self, id: NodeId) -> bool {
-        let Some(persist) = self.member(id).writes.pop_front() else { return false };
+        let Some(ticket) = self.write_one(id) else { return false };
+        self.say(id, &format!("write {ticket} is durable"));
+        self.step(id, Input::Persisted { ticket });
+        true
+    }
+
+    /// The oldest write is done, and nobody is told.
+    fn write_one(&mut self, id: NodeId) -> Option<Ticket> {
+        let persist = self.member(id).writes.pop_front()?;
         let disk = &mut self.member(id).disk;
         disk.hard_state = persist.hard_state;
         if let Some(from) = persist.truncate_from {
@@ -304,10 +355,33 @@ impl World {
         for entry in persist.memberships {
             disk.trail.append_membership(entry);
         }
-        let Ticket(ticket) = persist.ticket;
-        self.say(id, &format!("write {ticket} is durable"));
-        self.step(id, Input::Persisted { ticket: persist.ticket });
-        true
+        Some(persist.ticket)
+    }
+
+    /// Finds a message by its words, and moves it to the front.
+    fn pick(&mut self, verb: &str, from: NodeId, to: NodeId, text: &str) {
+        let reads_so = |message: &Message| narrate::message(message) == text;
+        let link = self.links.entry((from, to)).or_default();
+        if verb == "again" {
+            let past = self
+                .past
+                .iter()
+                .find(|(one, other, message)| (*one, *other) == (from, to) && reads_so(message));
+            link.extend(past.map(|(_, _, message)| message.clone()));
+            return;
+        }
+        let found = link.iter().position(reads_so);
+        let Some(message) = found.and_then(|at| link.remove(at)) else {
+            return self.say(from, &format!("never said that to S{to}"));
+        };
+        if verb == "repeat" {
+            link.push_back(message.clone());
+        }
+        link.push_front(message);
+        match verb {
+            "drop" => self.drop_one(from, to),
+            _ => self.deliver_one(from, to),
+        };
     }
 
     fn deliver_one(&mut self, from: NodeId, to: NodeId) -> bool {
@@ -319,6 +393,7 @@ impl World {
             return true;
         }
         self.say(to, &format!("<- S{from}  {}", narrate::message(&message)));
+        self.past.push((from, to, message.clone()));
         let delivered = match message {
             Message::InstallSnapshot { term, .. } => Some(term),
             _ => None,
@@ -348,7 +423,8 @@ impl World {
     }
 
     fn step(&mut self, id: NodeId, input: Input) {
-        let moment = Moment { now: self.now, random: random(id) };
+        let now = self.now.after(self.member(id).ahead);
+        let moment = Moment { now, random: random(id) };
         let Some(raft) = &mut self.members.get_mut(&id).unwrap().raft else { return };
         let mut effects = Effects::with_notes();
         raft.step(moment, input, &mut effects);
