@@ -19,8 +19,9 @@ use alloc::vec::Vec;
 pub(crate) fn of(start: &World, violation: &Violation) -> String {
     let way = violation.way.iter().flat_map(|(world, action)| world.words(*action));
     let told = start.told.iter().cloned().chain([String::from("show")]).chain(way);
-    let head = format!("# {}\n\n", violation.what);
-    head + &told.map(|words| format!("> {words}\n")).collect::<String>()
+    let mut lines = vec![format!("# {}", violation.what), String::new()];
+    lines.extend(told.map(|words| format!("> {words}")));
+    lines.join("\n") + "\n"
 }
 
 /// The words that found members with these disks.
@@ -43,12 +44,13 @@ pub(crate) fn beginning(disks: &[Restored], rules: &Rules) -> Vec<String> {
             let terms = runs.flat_map(|run| (0..run.count()).map(|_| run.term.to_string()));
             let terms: Vec<String> = terms.collect();
             let term = hard.current_term;
-            let mut words = format!("log S{who} term {term}{vote}: {}", terms.join(" "));
+            let mut parts = vec![format!("log S{who} term {term}{vote}: {}", terms.join(" "))];
             for entry in disk.trail.memberships() {
-                let voters = entry.membership.voters.iter().map(|id| format!(" S{id}"));
-                words += &format!(", {} is{}", entry.index, voters.collect::<String>());
+                let voters = entry.membership.voters.iter().map(|id| format!("S{id}"));
+                let voters: Vec<String> = voters.collect();
+                parts.push(format!("{} is {}", entry.index, voters.join(" ")));
             }
-            told.push(words);
+            told.push(parts.join(", "));
         }
     }
     told
