@@ -19,7 +19,8 @@ use crate::message::{decode_message, encode_message};
 use crate::wire::{DecodeError, Reader, put_bytes, put_membership, put_position};
 use bytes::{BufMut, Bytes, BytesMut};
 use driftless_raft::{
-    Change, ChangeRefusal, GroupId, Index, Membership, Message, NodeId, Position, Round, Run, Term,
+    Change, ChangeRefusal, GroupId, Index, Membership, Message, NodeId, Position, Round, Run, Runs,
+    Term,
 };
 use std::collections::BTreeMap;
 use std::fmt;
@@ -317,8 +318,8 @@ pub enum PeerFrame {
 }
 
 /// Which runs of terms `entries`, contiguous after `prev_log`, make.
-fn runs_of<'a>(prev_log: Position, entries: impl Iterator<Item = &'a Entry>) -> Vec<Run> {
-    let mut runs: Vec<Run> = Vec::new();
+fn runs_of<'a>(prev_log: Position, entries: impl Iterator<Item = &'a Entry>) -> Runs {
+    let mut runs = Runs::NONE;
     let first = prev_log.index.next();
     let mut open = Run { term: Term(0), first, last: prev_log.index };
     entries.for_each(|entry| {
@@ -686,9 +687,9 @@ fn put_runs(out: &mut BytesMut, runs: &[Run]) {
 
 /// Runs that follow `prev_log` without a gap, their terms rising from its term
 /// on and none above the sender's.
-fn runs(reader: &mut Reader, prev_log: Position, term: Term) -> Result<Vec<Run>, DecodeError> {
+fn runs(reader: &mut Reader, prev_log: Position, term: Term) -> Result<Runs, DecodeError> {
     let count = reader.count(RUN_BYTES, "the number of runs")?;
-    let mut runs: Vec<Run> = Vec::with_capacity(count);
+    let mut runs = Runs::NONE;
     let mut before = prev_log;
     for _ in 0..count {
         let run = Run {
@@ -729,7 +730,7 @@ fn decode_append(reader: &mut Reader) -> Result<PeerFrame, DecodeError> {
     let heads = reader.take(count * HEAD_BYTES, "the entries' heads")?;
     let mut heads = heads.chunks_exact(HEAD_BYTES);
     let mut entries = Vec::with_capacity(count);
-    for run in runs {
+    for run in &runs {
         for index in run.first.0..=run.last.0 {
             let Some(&[kind, a, b, c, d]) = heads.next() else { break };
             let kind = kind_of(kind)?;

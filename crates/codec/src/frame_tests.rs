@@ -1,7 +1,7 @@
 //! Frames: what goes in comes out, and bytes that are no frame are refused.
 
 use super::*;
-use driftless_raft::ReadId;
+use driftless_raft::{ReadId, Runs};
 
 fn entry(term: u64, index: u64, size: usize) -> Entry {
     Entry {
@@ -63,7 +63,7 @@ fn one_of_each() -> Vec<PeerFrame> {
         Message::Append {
             term: Term(4),
             prev_log: last,
-            runs: vec![],
+            runs: Runs::NONE,
             memberships: vec![],
             leader_commit: Index(6),
             round: Round(2),
@@ -76,7 +76,7 @@ fn one_of_each() -> Vec<PeerFrame> {
             prev_log: last,
             hint: Position::new(2, 5),
         },
-        Message::InstallSnapshot { term: Term(4), last, membership },
+        Message::InstallSnapshot { term: Term(4), last, membership: Box::new(membership) },
         Message::Read { id: ReadId(8) },
         Message::ReadReply { id: ReadId(8), index: Some(Index(7)) },
         Message::ReadReply { id: ReadId(8), index: None },

@@ -2,7 +2,7 @@
 
 use crate::wire::{DecodeError, Reader, put_membership, put_position};
 use bytes::{BufMut, BytesMut};
-use driftless_raft::{Index, Message, ReadId, Round, Term};
+use driftless_raft::{Index, Message, ReadId, Round, Runs, Term};
 
 pub(crate) fn encode_message(message: &Message, out: &mut BytesMut) {
     match message {
@@ -107,7 +107,7 @@ pub(crate) fn decode_message(reader: &mut Reader) -> Result<Message, DecodeError
             Message::Append {
                 term,
                 prev_log,
-                runs: Vec::new(),
+                runs: Runs::NONE,
                 memberships: Vec::new(),
                 leader_commit: Index(reader.u64("the commit index")?),
                 round: Round(reader.u64("the round")?),
@@ -124,7 +124,7 @@ pub(crate) fn decode_message(reader: &mut Reader) -> Result<Message, DecodeError
         9 => Message::InstallSnapshot {
             term,
             last: reader.position("the snapshot's last entry")?,
-            membership: reader.membership("the membership")?,
+            membership: Box::new(reader.membership("the membership")?),
         },
         12 => Message::TimeoutNow { term },
         other => {

@@ -50,8 +50,7 @@ fn level(report: &Report) -> log::Level {
         Report::PeerReached { .. }
         | Report::PeerLost { .. }
         | Report::SnapshotSaved { .. }
-        | Report::SnapshotInstalled { .. }
-        | Report::Members(_) => log::Level::Info,
+        | Report::SnapshotInstalled { .. } => log::Level::Info,
         _ => log::Level::Warn,
     }
 }

@@ -140,11 +140,8 @@ impl Node {
         }
         entries.truncate(fitting);
         let last = Index(prev_log.index.0 + fitting as u64);
-        runs.retain(|run| run.first <= last);
+        runs.cut_after(last);
         memberships.retain(|entry| entry.index <= last);
-        if let Some(run) = runs.last_mut() {
-            run.last = run.last.min(last);
-        }
         *leader_commit = (*leader_commit).min(last);
     }
 }

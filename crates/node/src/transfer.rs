@@ -6,7 +6,7 @@
 
 use crate::node::Node;
 use crate::port::{Action, LogJob, Report, SnapshotDone, SnapshotJob, StopReason};
-use crate::sidecar;
+use crate::sessions::Sessions;
 use crate::snapshots::Sending;
 use bytes::Bytes;
 use driftless_codec::PeerFrame;
@@ -126,6 +126,7 @@ impl Node {
         let SnapshotMeta { last, membership } = meta.clone();
         let ack = PeerFrame::SnapshotAck { term, last, received, done: true };
         self.links.send(from, &ack, actions);
+        let membership = Box::new(membership);
         let message = Message::InstallSnapshot { term, last, membership };
         self.step(moment, Input::Receive { from, message }, actions);
     }
@@ -248,12 +249,11 @@ impl Node {
     /// The machine holds a snapshot's state.
     fn loaded(&mut self, result: Result<Bytes, String>, actions: &mut Vec<Action>) {
         let Some(meta) = self.snapshots.loading.take() else { return };
-        let own = result.and_then(|sidecar| {
-            let own = sidecar::decode(&sidecar).map_err(|error| format!("its sidecar: {error}"))?;
-            own.ok_or_else(|| "its sidecar is empty".to_owned())
+        let sessions = result.and_then(|sidecar| {
+            Sessions::decode(&sidecar).map_err(|error| format!("its sessions: {error}"))
         });
-        match own {
-            Ok((sessions, roster)) => (self.sessions, self.roster) = (sessions, roster),
+        match sessions {
+            Ok(sessions) => self.sessions = sessions,
             Err(why) => {
                 actions.push(Action::Stop(StopReason::SnapshotUnusable(why)));
                 return;
@@ -267,7 +267,6 @@ impl Node {
         }
         actions.push(Action::Report(Report::SnapshotInstalled { last }));
         remove_older_snapshots(last, actions);
-        self.members_changed(actions);
         self.answer_from_sessions(actions);
         self.serve_reads(actions);
         self.pump(actions);

@@ -24,7 +24,7 @@ impl Raft {
             if id == self.config.id {
                 self.outbox.durable_index()
             } else {
-                leader.followers.get(&id).map_or(Index(0), |known| known.match_index)
+                leader.followers.get(id).map_or(Index(0), |known| known.match_index)
             }
         });
         // Rule SL.7: if a majority holds N > commit_index and the entry at N is

@@ -4,8 +4,10 @@ use crate::change::ChangeRefusal;
 use crate::membership::Membership;
 use crate::message::Message;
 use crate::note::Note;
-use crate::trail::{MembershipEntry, Run};
+use crate::runs::Runs;
+use crate::trail::MembershipEntry;
 use crate::types::{HardState, Index, NodeId, Position, ReadId, Round, Term, Ticket};
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -113,7 +115,7 @@ pub enum Effect {
         /// Where the entry stands.
         at: Position,
         /// What it says: joint, if more than one voter comes or goes.
-        membership: Membership,
+        membership: Box<Membership>,
     },
     /// The change is refused, and was not appended.
     RefuseChange {
@@ -124,7 +126,7 @@ pub enum Effect {
     /// its members may be opened, and those to others closed.
     MembershipChanged {
         /// What is in force now.
-        membership: Membership,
+        membership: Box<Membership>,
     },
     /// Leadership is not handed over, and nothing was begun.
     RefuseTransfer {
@@ -185,7 +187,7 @@ pub struct Persist {
     /// Entries from here on are cut first.
     pub truncate_from: Option<Index>,
     /// Entries added, whatever terms they bear.
-    pub runs: Vec<Run>,
+    pub runs: Runs,
     /// Which of them are memberships, and what they say.
     pub memberships: Vec<MembershipEntry>,
     /// Where the entries' bytes come from.
@@ -214,7 +216,7 @@ pub enum Source {
         /// The last entry that it covers: the trail's new base.
         last: Position,
         /// The membership as of `last`.
-        membership: Membership,
+        membership: Box<Membership>,
     },
 }
 

@@ -27,6 +27,7 @@ mod rebase;
 pub mod restart;
 mod roles;
 mod rpc;
+pub mod runs;
 #[cfg(test)]
 mod search;
 #[cfg(test)]
@@ -45,7 +46,8 @@ pub use note::{Note, VoteRefusal};
 pub use progress::Progress;
 pub use raft::Raft;
 pub use restart::{RestartError, Restored};
-pub use trail::{MembershipEntry, Run, Trail};
+pub use runs::{Run, Runs};
+pub use trail::{MembershipEntry, Trail};
 pub use types::{
     Config, GroupId, HardState, Index, Moment, NodeId, Position, Promotion, ReadId, Round, Term,
     Ticket, Time,

@@ -3,6 +3,7 @@
 
 use crate::types::{Index, NodeId};
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
 
 #[cfg(test)]
 #[path = "membership_test.rs"]
@@ -43,13 +44,13 @@ impl Membership {
     }
 
     /// Every member once: voters, then those on their way out, then learners.
-    pub fn iter(&self) -> impl Iterator<Item = NodeId> + '_ {
+    pub fn iter(&self) -> impl Iterator<Item = NodeId> + Clone + '_ {
         let learners = self.learners.iter().copied().filter(|&id| !self.is_voter(id));
         self.every_voter().chain(learners)
     }
 
     /// Every voter once, of both sides.
-    pub fn every_voter(&self) -> impl Iterator<Item = NodeId> + '_ {
+    pub fn every_voter(&self) -> impl Iterator<Item = NodeId> + Clone + '_ {
         let outgoing = self.outgoing.iter().filter(|&id| !self.voters.contains(id));
         self.voters.iter().chain(outgoing).copied()
     }
@@ -87,16 +88,25 @@ impl Membership {
     /// The highest index that a quorum holds, where `held(id)` says how far
     /// `id` has come; zero if there are no voters.
     pub fn quorum_index(&self, held: impl Fn(NodeId) -> Index) -> Index {
-        self.quorum_max(held)
+        let index = majority_index(&self.voters, &held);
+        if self.is_joint() { index.min(majority_index(&self.outgoing, &held)) } else { index }
     }
+}
 
-    /// The greatest value that a quorum has reached, where `reached(id)` says
-    /// what `id` has; the default if there are no voters.
-    pub(crate) fn quorum_max<T: Copy + Ord + Default>(&self, reached: impl Fn(NodeId) -> T) -> T {
-        self.every_voter()
-            .map(&reached)
-            .filter(|&value| self.is_quorum(|id| reached(id) >= value))
-            .max()
-            .unwrap_or_default()
+/// The highest index that more than half of `set` hold: sorted, the middle one.
+fn majority_index(set: &BTreeSet<NodeId>, held: &impl Fn(NodeId) -> Index) -> Index {
+    // More would be unusual; they take an allocation.
+    let mut few = [Index(0); 9];
+    let mut many = Vec::new();
+    let indexes = if let Some(few) = few.get_mut(..set.len()) {
+        few
+    } else {
+        many.resize(set.len(), Index(0));
+        &mut many[..]
+    };
+    for (index, &id) in indexes.iter_mut().zip(set) {
+        *index = held(id);
     }
+    indexes.sort_unstable();
+    indexes.get(set.len().saturating_sub(1) / 2).copied().unwrap_or_default()
 }

@@ -2,8 +2,10 @@
 //! as bytes that the algorithm never sees.
 
 use crate::membership::Membership;
-use crate::trail::{MembershipEntry, Run};
+use crate::runs::Runs;
+use crate::trail::MembershipEntry;
 use crate::types::{Index, Position, ReadId, Round, Term};
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 /// One message between two members of a group.
@@ -48,7 +50,7 @@ pub enum Message {
         /// The position just before the new entries.
         prev_log: Position,
         /// Which entries follow, contiguous from `prev_log.index + 1`.
-        runs: Vec<Run>,
+        runs: Runs,
         /// Which of them are memberships.
         memberships: Vec<MembershipEntry>,
         /// The leader's commit index.
@@ -92,7 +94,7 @@ pub enum Message {
         /// The last entry that the snapshot covers.
         last: Position,
         /// The membership as of `last`.
-        membership: Membership,
+        membership: Box<Membership>,
     },
     /// "Seek election at once": the leader hands over (thesis §3.10).
     TimeoutNow {

@@ -8,11 +8,11 @@
 
 use crate::effect::{Persist, Source};
 use crate::message::Message;
-use crate::trail::{MembershipEntry, Run, push_run};
+use crate::runs::{Run, Runs};
+use crate::trail::MembershipEntry;
 use crate::types::{HardState, Index, NodeId, Position, Term, Ticket};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use core::mem;
 
 #[cfg(test)]
 #[path = "outbox_test.rs"]
@@ -42,14 +42,15 @@ struct Pending {
     ticket: Ticket,
     /// How much of the log *as it stands now* is durable once this record is.
     last: Index,
-    waiting: Vec<Waiting>,
+    /// How many promises wait for it and for no later one.
+    promises: usize,
 }
 
 /// What the present step wants written.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Draft {
     truncate_from: Option<Index>,
-    runs: Vec<Run>,
+    runs: Runs,
     memberships: Vec<MembershipEntry>,
     source: Source,
 }
@@ -62,7 +63,11 @@ pub(crate) struct Outbox {
     durable_index: Index,
     pending: VecDeque<Pending>,
     draft: Option<Draft>,
-    made: Vec<Waiting>,
+    /// All promises, oldest first: those that need wait no longer, those that hang
+    /// on each record in flight, those that the present step made.
+    promises: VecDeque<Waiting>,
+    due: usize,
+    made: usize,
 }
 
 impl Outbox {
@@ -73,7 +78,9 @@ impl Outbox {
             durable_index,
             pending: VecDeque::new(),
             draft: None,
-            made: Vec::new(),
+            promises: VecDeque::new(),
+            due: 0,
+            made: 0,
         }
     }
 
@@ -95,7 +102,7 @@ impl Outbox {
     /// Entries are added at the end.
     pub(crate) fn write_run(&mut self, run: Run, source: Source) {
         let draft = self.draft();
-        push_run(&mut draft.runs, run);
+        draft.runs.push(run);
         draft.source = source;
     }
 
@@ -121,54 +128,55 @@ impl Outbox {
 
     /// Holds a promise back until all that was written so far is durable.
     pub(crate) fn promise(&mut self, term: Term, promise: Promise) {
-        self.made.push(Waiting { term, promise });
+        self.promises.push_back(Waiting { term, promise });
+        self.made += 1;
     }
 
-    /// Ends the step's writing. Returns the record, if there is one.
-    pub(crate) fn seal(&mut self, hard_state: HardState, last: Index) -> Option<Persist> {
-        let draft = self.draft.take()?;
+    /// Whether the step wants something written.
+    pub(crate) fn has_draft(&self) -> bool {
+        self.draft.is_some()
+    }
+
+    /// Ends the step's writing: the record.
+    pub(crate) fn seal(&mut self, hard_state: HardState, last: Index) -> Persist {
+        let Draft { truncate_from, runs, memberships, source } =
+            self.draft.take().expect("whoever seals has seen a draft");
         let ticket = self.next_ticket;
         self.next_ticket = Ticket(ticket.0 + 1);
-        self.pending.push_back(Pending { ticket, last, waiting: Vec::new() });
-        Some(Persist {
-            ticket,
-            hard_state,
-            truncate_from: draft.truncate_from,
-            runs: draft.runs,
-            memberships: draft.memberships,
-            source: draft.source,
-        })
+        self.pending.push_back(Pending { ticket, last, promises: 0 });
+        Persist { ticket, hard_state, truncate_from, runs, memberships, source }
     }
 
-    /// Hangs the step's promises on the newest record in flight. Returns those
-    /// that need not wait, because nothing is in flight.
-    #[must_use]
-    pub(crate) fn hold_promises(&mut self) -> Vec<Waiting> {
+    /// Hangs the step's promises on the newest record in flight. Those that need
+    /// not wait, because nothing is in flight, are due.
+    pub(crate) fn hold_promises(&mut self) {
         assert!(self.draft.is_none(), "promises are held before their record has a ticket");
         // Rule ST.1: update term, vote and log on stable storage before
         // responding to RPCs.
         match self.pending.back_mut() {
-            Some(newest) => {
-                newest.waiting.append(&mut self.made);
-                Vec::new()
-            }
-            None => mem::take(&mut self.made),
+            Some(newest) => newest.promises += self.made,
+            None => self.due += self.made,
         }
+        self.made = 0;
     }
 
-    /// Everything up to and including `ticket` is durable. Returns the promises
-    /// that waited for it, oldest first.
-    #[must_use]
-    pub(crate) fn complete(&mut self, ticket: Ticket) -> Vec<Waiting> {
+    /// Everything up to and including `ticket` is durable: the promises that
+    /// waited for it are due.
+    pub(crate) fn complete(&mut self, ticket: Ticket) {
         assert!(ticket < self.next_ticket, "a ticket completes that was never given out");
-        let mut released = Vec::new();
         while self.pending.front().is_some_and(|pending| pending.ticket <= ticket) {
             let pending = self.pending.pop_front().expect("the front was just seen");
             assert!(pending.last >= self.durable_index, "what is durable became less");
             self.durable_index = pending.last;
-            released.extend(pending.waiting);
+            self.due += pending.promises;
         }
-        released
+    }
+
+    /// The oldest promise that need wait no longer.
+    #[must_use]
+    pub(crate) fn take_due(&mut self) -> Option<Waiting> {
+        self.due = self.due.checked_sub(1)?;
+        self.promises.pop_front()
     }
 
     /// Whether nothing waits for the disk.
@@ -188,7 +196,7 @@ impl Outbox {
     fn draft(&mut self) -> &mut Draft {
         self.draft.get_or_insert(Draft {
             truncate_from: None,
-            runs: Vec::new(),
+            runs: Runs::NONE,
             memberships: Vec::new(),
             source: Source::HardState,
         })

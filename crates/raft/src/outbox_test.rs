@@ -1,6 +1,8 @@
 //! What is durable when: tickets, truncation under tickets in flight, order.
 
 use super::*;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
 
 const ALICE: NodeId = NodeId(1);
 
@@ -13,26 +15,31 @@ fn ack(last: u64) -> Promise {
 fn append(outbox: &mut Outbox, first: u64, last: u64) -> Ticket {
     outbox.write_run(Run::new(1, first, last), Source::Append { from: ALICE });
     outbox.promise(Term(1), ack(last));
-    let persist = outbox.seal(HardState::default(), Index(last)).unwrap();
-    assert!(outbox.hold_promises().is_empty());
+    let persist = outbox.seal(HardState::default(), Index(last));
+    outbox.hold_promises();
     persist.ticket
 }
 
-fn said(released: Vec<Waiting>) -> Vec<Promise> {
-    released.into_iter().map(|waiting| waiting.promise).collect()
+fn said(outbox: &mut Outbox) -> Vec<Promise> {
+    core::iter::from_fn(|| outbox.take_due()).map(|waiting| waiting.promise).collect()
 }
 
 #[test]
 fn a_step_that_writes_nothing_has_no_record() {
     let mut outbox = Outbox::new(Index(0));
-    assert_eq!(outbox.seal(HardState::default(), Index(0)), None);
+    assert!(!outbox.has_draft());
+    outbox.promise(Term(1), ack(0));
+    assert!(!outbox.has_draft());
+    outbox.write_hard_state();
+    assert!(outbox.has_draft());
 }
 
 #[test]
 fn with_nothing_in_flight_promises_need_not_wait() {
     let mut outbox = Outbox::new(Index(5));
     outbox.promise(Term(1), ack(5));
-    assert_eq!(said(outbox.hold_promises()), [ack(5)]);
+    outbox.hold_promises();
+    assert_eq!(said(&mut outbox), [ack(5)]);
 }
 
 #[test]
@@ -41,9 +48,12 @@ fn a_promise_without_a_record_waits_for_the_newest_in_flight() {
     let first = append(&mut outbox, 1, 2);
     let second = append(&mut outbox, 3, 4);
     outbox.promise(Term(1), ack(0));
-    assert!(outbox.hold_promises().is_empty());
-    assert_eq!(said(outbox.complete(first)), [ack(2)]);
-    assert_eq!(said(outbox.complete(second)), [ack(4), ack(0)]);
+    outbox.hold_promises();
+    assert_eq!(said(&mut outbox), []);
+    outbox.complete(first);
+    assert_eq!(said(&mut outbox), [ack(2)]);
+    outbox.complete(second);
+    assert_eq!(said(&mut outbox), [ack(4), ack(0)]);
 }
 
 #[test]
@@ -51,10 +61,12 @@ fn a_completion_completes_all_before_it() {
     let mut outbox = Outbox::new(Index(0));
     let first = append(&mut outbox, 1, 2);
     let second = append(&mut outbox, 3, 4);
-    assert_eq!(said(outbox.complete(second)), [ack(2), ack(4)]);
+    outbox.complete(second);
+    assert_eq!(said(&mut outbox), [ack(2), ack(4)]);
     assert_eq!(outbox.durable_index(), Index(4));
     assert!(outbox.is_idle());
-    assert_eq!(said(outbox.complete(first)), []);
+    outbox.complete(first);
+    assert_eq!(said(&mut outbox), []);
     assert_eq!(outbox.durable_index(), Index(4));
 }
 
@@ -64,13 +76,13 @@ fn a_cut_takes_back_what_is_durable_and_what_will_be() {
     let first = append(&mut outbox, 4, 6);
     outbox.write_truncation(Index(3));
     outbox.write_run(Run::new(2, 3, 3), Source::Append { from: ALICE });
-    let second = outbox.seal(HardState::default(), Index(3)).unwrap();
+    let second = outbox.seal(HardState::default(), Index(3));
     assert_eq!(second.truncate_from, Some(Index(3)));
     assert_eq!(outbox.durable_index(), Index(2));
     // The first record is on disk, but what it brought is no longer the log.
-    let _ = outbox.complete(first);
+    outbox.complete(first);
     assert_eq!(outbox.durable_index(), Index(2));
-    let _ = outbox.complete(second.ticket);
+    outbox.complete(second.ticket);
     assert_eq!(outbox.durable_index(), Index(3));
 }
 
@@ -78,14 +90,13 @@ fn a_cut_takes_back_what_is_durable_and_what_will_be() {
 fn a_snapshot_counts_only_when_its_record_is_durable() {
     let mut outbox = Outbox::new(Index(3));
     let append = append(&mut outbox, 4, 6);
-    let source =
-        Source::Snapshot { last: Position::new(1, 5), membership: crate::Membership::default() };
+    let source = Source::Snapshot { last: Position::new(1, 5), membership: Box::default() };
     outbox.write_snapshot(source, None, Index(2));
-    let snapshot = outbox.seal(HardState::default(), Index(6)).unwrap();
+    let snapshot = outbox.seal(HardState::default(), Index(6));
     assert_eq!(outbox.durable_index(), Index(2));
-    let _ = outbox.complete(append);
+    outbox.complete(append);
     assert_eq!(outbox.durable_index(), Index(2));
-    let _ = outbox.complete(snapshot.ticket);
+    outbox.complete(snapshot.ticket);
     assert_eq!(outbox.durable_index(), Index(6));
 }
 
@@ -93,14 +104,14 @@ fn a_snapshot_counts_only_when_its_record_is_durable() {
 fn tickets_are_never_reused() {
     let mut outbox = Outbox::new(Index(0));
     let first = append(&mut outbox, 1, 1);
-    let _ = outbox.complete(first);
+    outbox.complete(first);
     assert_eq!(append(&mut outbox, 2, 2), Ticket(first.0 + 1));
 }
 
 #[test]
 #[should_panic(expected = "never given out")]
 fn a_ticket_from_the_future_is_a_bug_of_the_host() {
-    let _ = Outbox::new(Index(0)).complete(Ticket(1));
+    Outbox::new(Index(0)).complete(Ticket(1));
 }
 
 /// For the search of all states and its wrong variants.
@@ -131,24 +142,29 @@ impl Outbox {
 
     /// The messages that wait for the newest record in flight.
     pub(crate) fn newest_messages(&mut self) -> impl Iterator<Item = &mut Message> {
-        let waiting = self.pending.back_mut().into_iter().flat_map(|newest| &mut newest.waiting);
-        waiting.filter_map(|waiting| match &mut waiting.promise {
-            Promise::Message { message, .. } => Some(message),
-            _ => None,
+        let newest = self.pending.back().map_or(0, |newest| newest.promises);
+        self.promises.iter_mut().rev().take(newest).filter_map(|waiting| {
+            match &mut waiting.promise {
+                Promise::Message { message, .. } => Some(message),
+                _ => None,
+            }
         })
     }
 
     /// Takes out the messages of one kind that wait.
     pub(crate) fn take_promises(&mut self, which: impl Fn(&Message) -> bool) -> Vec<Promise> {
-        let mut taken = Vec::new();
+        let (mut taken, mut at) = (Vec::new(), 0);
         for pending in &mut self.pending {
-            pending.waiting.retain(|waiting| match &waiting.promise {
-                Promise::Message { message, .. } if which(message) => {
-                    taken.push(waiting.promise.clone());
-                    false
+            for _ in 0..pending.promises {
+                match &self.promises[at].promise {
+                    Promise::Message { message, .. } if which(message) => {
+                        let waiting = self.promises.remove(at).expect("it was just seen");
+                        taken.push(waiting.promise);
+                        pending.promises -= 1;
+                    }
+                    _ => at += 1,
                 }
-                _ => true,
-            });
+            }
         }
         taken
     }

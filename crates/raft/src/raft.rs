@@ -89,7 +89,11 @@ impl Raft {
             Input::Paused => self.paused(context),
             Input::Read { id, deadline } => self.read(context, id, deadline),
             Input::Persisted { ticket } => self.persisted(context, ticket),
-            Input::Sent { to, term, last, bytes } => self.sent(to, term, last, bytes),
+            Input::Sent { to, term, last, bytes } => {
+                self.sent(to, term, last, bytes);
+                // Nothing follows but that more may be sent.
+                return self.replicate(context);
+            }
             Input::Unreadable { to, term } => self.unreadable(to, term),
             Input::SnapshotSent { to, term, outcome } => self.snapshot_sent(to, term, outcome),
             Input::SnapshotProgress { to, term, snapshot, received } => {
@@ -151,20 +155,21 @@ impl Raft {
 
     /// A record and all before it are durable: what waited for them is said now.
     fn persisted(&mut self, context: &mut Context<'_>, ticket: Ticket) {
-        for Waiting { term, promise } in self.outbox.complete(ticket) {
-            self.keep(context, term, promise);
-        }
+        self.outbox.complete(ticket);
+        self.keep_promises(context);
         self.advance_commit_index(context);
     }
 
-    /// Keeps a promise whose time has come. One made in a term that has passed
+    /// Keeps the promises whose time has come. One made in a term that has passed
     /// would still be true, but nobody has a use for it.
-    fn keep(&mut self, context: &mut Context<'_>, term: Term, promise: Promise) {
-        match promise {
-            Promise::Restore { snapshot } => context.effect(Effect::Restore { snapshot }),
-            _ if term != self.hard_state.current_term => {}
-            Promise::Message { to, message } => context.send(to, message),
-            Promise::OwnVote => self.count_vote(context, self.config.id),
+    fn keep_promises(&mut self, context: &mut Context<'_>) {
+        while let Some(Waiting { term, promise }) = self.outbox.take_due() {
+            match promise {
+                Promise::Restore { snapshot } => context.effect(Effect::Restore { snapshot }),
+                _ if term != self.hard_state.current_term => {}
+                Promise::Message { to, message } => context.send(to, message),
+                Promise::OwnVote => self.count_vote(context, self.config.id),
+            }
         }
     }
 
@@ -176,13 +181,13 @@ impl Raft {
             let (role, term, leader) = now;
             context.effect(Effect::RoleChanged { role, term, leader });
         }
-        if let Some(persist) = self.outbox.seal(self.hard_state, self.trail.last().index) {
+        if self.outbox.has_draft() {
+            let persist = self.outbox.seal(self.hard_state, self.trail.last().index);
             context.effect(Effect::Persist(persist));
         }
         // What rests on nothing in flight is said now.
-        for Waiting { term, promise } in self.outbox.hold_promises() {
-            self.keep(context, term, promise);
-        }
+        self.outbox.hold_promises();
+        self.keep_promises(context);
         self.hand_over(context);
         self.serve_reads(context);
         self.replicate(context);
@@ -190,7 +195,13 @@ impl Raft {
     }
 
     fn standing(&self) -> (Role, Term, Option<NodeId>) {
-        (self.role(), self.term(), self.leader())
+        let (role, leader) = match &self.role {
+            RoleState::Follower(follower) => (Role::Follower, follower.leader),
+            RoleState::PreCandidate(_) => (Role::PreCandidate, None),
+            RoleState::Candidate(_) => (Role::Candidate, None),
+            RoleState::Leader(_) => (Role::Leader, Some(self.config.id)),
+        };
+        (role, self.hard_state.current_term, leader)
     }
 }
 
@@ -208,12 +219,7 @@ impl Raft {
 
     /// What it is at present.
     pub fn role(&self) -> Role {
-        match self.role {
-            RoleState::Follower(_) => Role::Follower,
-            RoleState::PreCandidate(_) => Role::PreCandidate,
-            RoleState::Candidate(_) => Role::Candidate,
-            RoleState::Leader(_) => Role::Leader,
-        }
+        self.standing().0
     }
 
     /// The latest term that it has seen.
@@ -223,11 +229,7 @@ impl Raft {
 
     /// The leader of this term, if known.
     pub fn leader(&self) -> Option<NodeId> {
-        match &self.role {
-            RoleState::Follower(follower) => follower.leader,
-            RoleState::Leader(_) => Some(self.config.id),
-            RoleState::PreCandidate(_) | RoleState::Candidate(_) => None,
-        }
+        self.standing().2
     }
 
     /// The highest index known to be committed.
@@ -285,6 +287,6 @@ impl Raft {
             RoleState::Leader(leader) => Some(leader),
             _ => None,
         };
-        leader.into_iter().flat_map(|leader| &leader.followers).map(|(&id, known)| (id, known))
+        leader.into_iter().flat_map(|leader| leader.followers.iter())
     }
 }

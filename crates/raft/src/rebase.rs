@@ -36,7 +36,7 @@ impl Raft {
             RoleState::PreCandidate(candidacy) => shift(&mut candidacy.election_deadline),
             RoleState::Candidate(candidacy) => shift(&mut candidacy.election_deadline),
             RoleState::Leader(leader) => {
-                for known in leader.followers.values_mut() {
+                for (_, known) in leader.followers.iter_mut() {
                     shift(&mut known.heard_at);
                     if let Flow::Snapshot(Delivery::UnderWay { moved_at }) = &mut known.flow {
                         shift(moved_at);

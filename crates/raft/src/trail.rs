@@ -2,40 +2,13 @@
 //! which of its entries say who the members are.
 
 use crate::membership::Membership;
+use crate::runs::{Run, Runs, push_run};
 use crate::types::{Index, Position, Term};
 use alloc::vec::Vec;
 
 #[cfg(test)]
 #[path = "trail_test.rs"]
 mod tests;
-
-/// Neighbouring entries of one term: `first ..= last`, never empty.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Run {
-    /// Their term.
-    pub term: Term,
-    /// The first of them.
-    pub first: Index,
-    /// The last of them, inclusive.
-    pub last: Index,
-}
-
-impl Run {
-    /// The entries `first ..= last` of `term`.
-    pub fn new(term: u64, first: u64, last: u64) -> Self {
-        Self { term: Term(term), first: Index(first), last: Index(last) }
-    }
-
-    /// How many entries there are.
-    pub fn count(&self) -> u64 {
-        self.last.0 - self.first.0 + 1
-    }
-
-    /// Whether `index` is one of them.
-    pub fn covers(&self, index: Index) -> bool {
-        self.first <= index && index <= self.last
-    }
-}
 
 /// An entry that says who the members are from there on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -119,7 +92,7 @@ impl Trail {
     }
 
     /// The entries `first ..= last`, cut to what stands after the base.
-    pub fn runs_between(&self, first: Index, last: Index) -> Vec<Run> {
+    pub fn runs_between(&self, first: Index, last: Index) -> Runs {
         let from = self.runs.partition_point(|run| run.last < first);
         self.runs[from..]
             .iter()
@@ -243,19 +216,4 @@ impl Trail {
         let at = self.runs.partition_point(|run| run.last < index);
         self.runs.get(at).filter(|run| run.covers(index))
     }
-}
-
-/// Adds a run at the end of `runs`, as part of the last one if the term agrees.
-pub(crate) fn push_run(runs: &mut Vec<Run>, run: Run) {
-    match runs.last_mut() {
-        Some(last) if last.term == run.term => last.last = run.last,
-        _ => runs.push(run),
-    }
-}
-
-/// The part of `runs` that begins at `index`.
-pub(crate) fn runs_from(runs: &[Run], index: Index) -> impl Iterator<Item = Run> {
-    runs.iter()
-        .filter(move |run| run.last >= index)
-        .map(move |run| Run { first: run.first.max(index), ..*run })
 }

@@ -104,7 +104,7 @@ fn check_ranges(trail: &Trail, twin: &Twin, dice: &mut Dice) {
     let first = dice.below(twin.last_index() + 2);
     let last = first + dice.below(6);
     let mut terms = Vec::new();
-    for run in trail.runs_between(Index(first), Index(last)) {
+    for run in &trail.runs_between(Index(first), Index(last)) {
         assert!(run.first.0 >= first);
         assert!(run.last.0 <= last);
         terms.extend((run.first.0..=run.last.0).map(|index| (index, run.term.0)));

@@ -91,7 +91,7 @@ fn at(term: u64, index: u64) -> Position {
 }
 
 fn append(term: u64, prev_log: Position, runs: &[Run], leader_commit: u64) -> Message {
-    let (runs, leader_commit) = (runs.to_vec(), Index(leader_commit));
+    let (runs, leader_commit) = (runs.iter().copied().collect(), Index(leader_commit));
     let (term, round, memberships) = (Term(term), Round(1), Vec::new());
     Message::Append { term, prev_log, runs, memberships, leader_commit, round }
 }
@@ -113,7 +113,7 @@ fn request(term: u64, last_log: Position) -> Message {
 }
 
 fn snapshot(term: u64, last: Position) -> Message {
-    let membership = Membership::of([ME, BOB, CAROL]);
+    let membership = Box::new(Membership::of([ME, BOB, CAROL]));
     Message::InstallSnapshot { term: Term(term), last, membership }
 }
 
@@ -329,7 +329,7 @@ fn sl_3_a_leader_appends_what_clients_want() {
     let effects = me.step(Input::Propose { count: 3 });
     assert_eq!(effects[0], Effect::Accept { first: at(2, 2), count: 3 });
     let persist = record(&effects).unwrap();
-    assert_eq!((persist.runs, persist.source), (vec![Run::new(2, 2, 4)], Source::Proposal));
+    assert_eq!((&*persist.runs, persist.source), (&[Run::new(2, 2, 4)][..], Source::Proposal));
     assert_eq!(me.raft.trail().runs(), [Run::new(2, 1, 4)]);
     // Nobody else does.
     let effects = follower(1, &[]).step(Input::Propose { count: 3 });
@@ -428,7 +428,7 @@ fn ae_4_entries_not_yet_in_the_log_are_appended() {
     let runs = [Run::new(1, 2, 3), Run::new(2, 4, 5)];
     let effects = me.hear(BOB, append(2, at(1, 1), &runs, 0));
     let persist = record(&effects).unwrap();
-    assert_eq!(persist.runs, [Run::new(1, 3, 3), Run::new(2, 4, 5)]);
+    assert_eq!(*persist.runs, [Run::new(1, 3, 3), Run::new(2, 4, 5)]);
     assert_eq!(persist.source, Source::Append { from: BOB });
     assert_eq!(me.raft.trail().runs(), [Run::new(1, 1, 3), Run::new(2, 4, 5)]);
     assert!(sent(&me.sync()).contains(&(BOB, stored(2, 5))));
@@ -495,12 +495,12 @@ fn is_6_the_log_after_the_snapshot_is_retained() {
 fn is_7_a_log_that_lacks_the_snapshots_last_entry_is_discarded() {
     for log in [[Run::new(1, 1, 3)], [Run::new(1, 1, 9)]] {
         let mut me = follower(2, &log);
-        let (term, last, membership) = (Term(2), at(2, 5), Membership::of([ME, BOB]));
+        let (term, last, membership) = (Term(2), at(2, 5), Box::new(Membership::of([ME, BOB])));
         let message = Message::InstallSnapshot { term, last, membership: membership.clone() };
         let effects = me.hear(BOB, message);
         assert_eq!(me.raft.trail().base(), at(2, 5));
         assert!(me.raft.trail().is_empty());
-        assert_eq!(me.raft.membership(), &membership);
+        assert_eq!(me.raft.membership(), &*membership);
         assert_eq!(record(&effects).unwrap().truncate_from, Some(Index(1)));
     }
 }
@@ -510,11 +510,11 @@ fn is_8_the_state_machine_is_reset_once_the_log_is() {
     let mut me = follower(2, &[Run::new(1, 1, 3)]);
     me.hear(BOB, append(2, at(1, 3), &[], 3));
     let restore = Effect::Restore { snapshot: at(2, 5) };
-    let (term, last, membership) = (Term(2), at(2, 5), Membership::of([ME, BOB]));
+    let (term, last, membership) = (Term(2), at(2, 5), Box::new(Membership::of([ME, BOB])));
     let message = Message::InstallSnapshot { term, last, membership: membership.clone() };
     let effects = me.hear(BOB, message);
     assert!(!effects.contains(&restore), "the log that begins behind it is not durable yet");
-    assert_eq!(me.raft.membership(), &membership);
+    assert_eq!(me.raft.membership(), &*membership);
     let persist = record(&effects).unwrap();
     assert_eq!(persist.source, Source::Snapshot { last: at(2, 5), membership });
     assert_eq!(persist.hard_state.commit_index, Index(5));

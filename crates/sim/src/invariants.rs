@@ -138,11 +138,9 @@ impl Content {
         // The node's envelope begins with session and sequence number.
         let request = match entry.kind {
             EntryKind::Command => entry.payload.get(..16).map(hash_bytes),
-            EntryKind::Noop
-            | EntryKind::Session
-            | EntryKind::Membership
-            | EntryKind::Contact
-            | EntryKind::Founders => None,
+            EntryKind::Noop | EntryKind::Session | EntryKind::Membership | EntryKind::Contact => {
+                None
+            }
         };
         Self { hash: digest.value(), request }
     }

@@ -25,7 +25,7 @@ impl Raft {
         if term != self.hard_state.current_term {
             return;
         }
-        let Some(known) = leader.followers.get_mut(&to) else { return };
+        let Some(known) = leader.followers.get_mut(to) else { return };
         let Flow::Snapshot(Delivery::UnderWay { moved_at }) = &mut known.flow else { return };
         if known.partial.is_none_or(|(of, bytes)| of != snapshot || bytes < received) {
             known.partial = Some((snapshot, received));
@@ -39,7 +39,7 @@ impl Raft {
         let term = self.hard_state.current_term;
         let RoleState::Leader(leader) = &mut self.role else { return };
         let round = leader.round;
-        for (&to, known) in &mut leader.followers {
+        for (to, known) in leader.followers.iter_mut() {
             if let Flow::Snapshot(Delivery::UnderWay { moved_at }) = known.flow
                 && context.now().since(moved_at) >= self.config.snapshot_stall_us
             {
@@ -57,7 +57,7 @@ impl Raft {
         let last = self.trail.last().index;
         let RoleState::Leader(leader) = &self.role else { return last.next() };
         let answers =
-            leader.followers.iter().filter(|(id, _)| leader.hears(**id, &self.config, now));
+            leader.followers.iter().filter(|(id, _)| leader.hears(*id, &self.config, now));
         let needs = answers.map(|(_, known)| match (&known.flow, known.partial) {
             // It will go on from behind the snapshot that it is getting.
             (Flow::Snapshot(_), Some((snapshot, _))) => snapshot.index.next(),
@@ -72,7 +72,7 @@ impl Raft {
     pub(crate) fn snapshot_sent(&mut self, to: NodeId, term: Term, outcome: SnapshotOutcome) {
         let RoleState::Leader(leader) = &mut self.role else { return };
         let round = leader.round;
-        let Some(known) = leader.followers.get_mut(&to) else { return };
+        let Some(known) = leader.followers.get_mut(to) else { return };
         let ordered = matches!(known.flow, Flow::Snapshot(Delivery::UnderWay { .. }));
         if term != self.hard_state.current_term || !ordered {
             return;
@@ -96,7 +96,7 @@ impl Raft {
         assert!(through.index <= self.last_applied, "a snapshot of what was never applied");
         self.trail.compact(through);
         let RoleState::Leader(leader) = &mut self.role else { return };
-        for known in leader.followers.values_mut() {
+        for (_, known) in leader.followers.iter_mut() {
             let sending = matches!(known.flow, Flow::Snapshot(_));
             if !sending && known.next_index.previous() < through.index {
                 known.need_snapshot(leader.round);

@@ -5,11 +5,11 @@ use crate::effect::{Effect, Refusal, Source};
 use crate::note::Note;
 use crate::progress::Progress;
 use crate::raft::{Context, Raft};
-use crate::roles::{RoleState, Transfer};
+use crate::roles::{Followers, RoleState, Transfer};
 use crate::rpc::read_index::ReadQueue;
-use crate::trail::Run;
+use crate::runs::Run;
 use crate::types::{Index, NodeId, Position, Round, Time};
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::VecDeque;
 
 /// State of a leader.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -17,7 +17,7 @@ pub(crate) struct Leader {
     /// The first entry of its term: the empty one that it began with.
     pub(crate) term_start: Index,
     /// Every other member.
-    pub(crate) followers: BTreeMap<NodeId, Progress>,
+    pub(crate) followers: Followers,
     /// The newest broadcast.
     pub(crate) round: Round,
     /// The recent heartbeats, oldest first, and when they went out.
@@ -44,7 +44,7 @@ impl Leader {
 
     /// A follower answered `round` in this term.
     pub(crate) fn heard(&mut self, from: NodeId, round: Round) {
-        let Some(known) = self.followers.get_mut(&from) else { return };
+        let Some(known) = self.followers.get_mut(from) else { return };
         if round <= known.round_heard || round > self.round {
             return;
         }
@@ -97,7 +97,7 @@ impl Raft {
         let now = context.now();
         let timeout = self.config.election_timeout_us;
         let heard_quorum = self.trail.membership().is_quorum(|id| {
-            let known = leader.followers.get(&id);
+            let known = leader.followers.get(id);
             known.is_none_or(|known| now.since(known.heard_at) < timeout)
         });
         if self.config.check_quorum && !heard_quorum {
@@ -112,7 +112,7 @@ impl Raft {
         let RoleState::Leader(leader) = &mut self.role else { return };
         // Rule SL.2: repeat during idle periods, so that nobody seeks election.
         let round = leader.open_round();
-        leader.followers.values_mut().for_each(|known| known.round_due = round);
+        leader.followers.iter_mut().for_each(|(_, known)| known.round_due = round);
         leader.heartbeats.push_back((round, now));
         leader.heartbeats.retain(|&(_, sent)| now.since(sent) < timeout);
         leader.heartbeat_due = now.after(self.config.heartbeat_interval_us);

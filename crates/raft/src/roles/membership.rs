@@ -10,6 +10,7 @@ use crate::raft::{Context, Raft};
 use crate::roles::{Leader, RoleState};
 use crate::trail::MembershipEntry;
 use crate::types::{Config, NodeId, Position, Promotion, Round, Time};
+use alloc::boxed::Box;
 
 impl Raft {
     /// The operator wants other members.
@@ -22,6 +23,7 @@ impl Raft {
         match self.judge_change(context.now(), changes, forced) {
             Ok(membership) => {
                 let at = self.append_membership(context, membership.clone());
+                let membership = Box::new(membership);
                 context.effect(Effect::AcceptChange { at, membership });
             }
             Err(reason) => {
@@ -93,7 +95,7 @@ impl Raft {
         let membership = self.trail.membership();
         let (at, is_joint) = (self.trail.membership_index(), membership.is_joint());
         context.note(|| Note::MembershipInForce { at, is_joint });
-        context.effect(Effect::MembershipChanged { membership: membership.clone() });
+        context.effect(Effect::MembershipChanged { membership: Box::new(membership.clone()) });
     }
 
     /// What a leader owes once the membership in force is committed: a joint one
@@ -165,7 +167,7 @@ impl Raft {
 impl Leader {
     /// Whether `id` answered within an election timeout.
     pub(crate) fn hears(&self, id: NodeId, config: &Config, now: Time) -> bool {
-        self.followers.get(&id).is_some_and(|known| {
+        self.followers.get(id).is_some_and(|known| {
             known.round_heard > Round(0) && now.since(known.heard_at) < config.election_timeout_us
         })
     }
@@ -173,7 +175,7 @@ impl Leader {
     /// Whether `id` is up and has been sent all that is committed, and so lacks
     /// no more than what fits into its window: then its vote costs no waiting.
     fn has_caught_up(&self, id: NodeId, raft: &Raft, now: Time) -> bool {
-        let known = self.followers.get(&id);
+        let known = self.followers.get(id);
         self.hears(id, &raft.config, now)
             && known.is_some_and(|known| {
                 matches!(known.flow, Flow::Replicate(_))
@@ -191,13 +193,10 @@ impl Leader {
         at: Position,
         now: Time,
     ) {
-        self.followers.retain(|&id, _| {
-            after.contains(id) && before.readmitted.get(&id) == after.readmitted.get(&id)
-        });
-        for id in after.iter().filter(|&id| id != me) {
-            // The entry that names it is the first that it is told of.
-            let last = at.index.previous();
-            self.followers.entry(id).or_insert_with(|| Progress::new(last, now));
-        }
+        let same_disk = |id| before.readmitted.get(&id) == after.readmitted.get(&id);
+        // The entry that names it is the first that it is told of.
+        let last = at.index.previous();
+        let others = after.iter().filter(|&id| id != me);
+        self.followers.meet(others, same_disk, || Progress::new(last, now));
     }
 }

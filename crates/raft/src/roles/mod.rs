@@ -6,6 +6,7 @@
 mod candidate;
 mod catch_up;
 mod follower;
+mod followers;
 mod leader;
 mod membership;
 mod pre_candidate;
@@ -14,6 +15,7 @@ mod transfer;
 
 pub(crate) use candidate::Candidate;
 pub(crate) use follower::{Follower, ForwardedRead};
+pub(crate) use followers::Followers;
 pub(crate) use leader::Leader;
 pub(crate) use pre_candidate::PreCandidate;
 pub(crate) use transfer::Transfer;
@@ -126,7 +128,7 @@ impl Raft {
                 );
             }
             RoleState::Leader(leader) => {
-                if let Some(known) = leader.followers.get_mut(&peer) {
+                if let Some(known) = leader.followers.get_mut(peer) {
                     known.pause();
                     leader.reads.ask_rest_now(context.now());
                 }

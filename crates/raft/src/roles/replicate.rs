@@ -11,6 +11,7 @@ use crate::note::Note;
 use crate::progress::{Delivery, Flow, Permission};
 use crate::raft::{Context, Raft};
 use crate::roles::RoleState;
+use crate::runs::Runs;
 use crate::types::{Index, NodeId, Position, Round, Term};
 use alloc::vec::Vec;
 
@@ -23,7 +24,7 @@ impl Raft {
         };
         let (term, leader_commit) = (hard_state.current_term, hard_state.commit_index);
         let (round, last) = (leader.round, trail.last().index);
-        for (&to, known) in &mut leader.followers {
+        for (to, known) in leader.followers.iter_mut() {
             if let Flow::Snapshot(delivery) = &mut known.flow
                 && matches!(delivery, Delivery::AwaitAnswerAfter(after) if known.round_heard > *after)
             {
@@ -31,6 +32,18 @@ impl Raft {
                 let (resume, witness) = (known.partial, trail.membership().is_witness(to));
                 context.effect(Effect::SendSnapshot { to, term, resume, witness });
             }
+            // Rule SL.4: if the log reaches next_index, send from there on.
+            let free = if last >= known.next_index {
+                known.bytes_free(config.inflight_bytes_max, config.inflight_messages_max)
+            } else {
+                None
+            };
+            let news = known.commit_sent < leader_commit && known.next_index > last;
+            if free.is_none() && !news && known.round_sent >= known.round_due {
+                continue;
+            }
+            known.round_sent = round;
+            known.commit_sent = leader_commit;
             // With a snapshot on its way, the log's start is all that is shared.
             let prev_log = match known.flow {
                 Flow::Snapshot(_) => Position::ZERO,
@@ -38,35 +51,24 @@ impl Raft {
                     .position_at(known.next_index.previous())
                     .expect("a follower that needs what is compacted gets a snapshot"),
             };
-            let free = known.bytes_free(config.inflight_bytes_max, config.inflight_messages_max);
-            let witness = trail.membership().is_witness(to);
-            let news = known.commit_sent < leader_commit && known.next_index > last;
-            match free {
-                // Rule SL.4: if the log reaches next_index, send from there on.
-                Some(free) if last >= known.next_index => {
-                    known.permission = Permission::Standing;
-                    context.effect(Effect::SendEntries {
-                        to,
-                        term,
-                        prev: prev_log,
-                        last_max: last,
-                        bytes_max: free.min(config.message_bytes_max),
-                        leader_commit,
-                        round,
-                        witness,
-                    });
-                }
-                _ if known.round_sent < known.round_due || news => {
-                    let runs = Vec::new();
-                    let memberships = Vec::new();
-                    let message =
-                        Message::Append { term, prev_log, runs, memberships, leader_commit, round };
-                    context.send(to, message);
-                }
-                _ => continue,
-            }
-            known.round_sent = round;
-            known.commit_sent = leader_commit;
+            let Some(free) = free else {
+                let (runs, memberships) = (Runs::NONE, Vec::new());
+                let message =
+                    Message::Append { term, prev_log, runs, memberships, leader_commit, round };
+                context.send(to, message);
+                continue;
+            };
+            known.permission = Permission::Standing;
+            context.effect(Effect::SendEntries {
+                to,
+                term,
+                prev: prev_log,
+                last_max: last,
+                bytes_max: free.min(config.message_bytes_max),
+                leader_commit,
+                round,
+                witness: trail.membership().is_witness(to),
+            });
         }
     }
 
@@ -91,7 +93,7 @@ impl Raft {
         if term != hard_state.current_term || last > trail.last().index {
             return;
         }
-        let Some(known) = leader.followers.get_mut(&from) else { return };
+        let Some(known) = leader.followers.get_mut(from) else { return };
         if matches!(known.flow, Flow::Snapshot(_)) && last >= trail.base().index {
             known.probe_from(last.next());
         }
@@ -114,7 +116,7 @@ impl Raft {
             return;
         }
         leader.heard(from, round);
-        let Some(known) = leader.followers.get_mut(&from) else { return };
+        let Some(known) = leader.followers.get_mut(from) else { return };
         // What is acknowledged stays so. And a probe is answered once: later
         // refusals are of messages sent before it.
         let stale = prev_log.index <= known.match_index
@@ -145,7 +147,7 @@ impl Raft {
         if term != self.hard_state.current_term {
             return;
         }
-        let Some(known) = leader.followers.get_mut(&to) else { return };
+        let Some(known) = leader.followers.get_mut(to) else { return };
         let standing = known.permission == Permission::Standing;
         known.permission = Permission::None;
         if !standing {
@@ -172,7 +174,7 @@ impl Raft {
         if term != self.hard_state.current_term {
             return;
         }
-        let Some(known) = leader.followers.get_mut(&to) else { return };
+        let Some(known) = leader.followers.get_mut(to) else { return };
         let standing = known.permission == Permission::Standing;
         known.permission = Permission::None;
         if standing {

@@ -73,7 +73,7 @@ impl Raft {
         let Some(transfer) = &mut leader.transfer else { return };
         let to = transfer.to;
         let holds_all = |known: &crate::Progress| known.match_index() == trail.last().index;
-        if transfer.told || !leader.followers.get(&to).is_some_and(holds_all) {
+        if transfer.told || !leader.followers.get(to).is_some_and(holds_all) {
             return;
         }
         transfer.told = true;
@@ -187,8 +187,8 @@ impl Leader {
         let can = |id: NodeId| membership.voters.contains(&id) && membership.may_lead(id);
         self.followers
             .iter()
-            .filter(|(id, _)| can(**id) && self.hears(**id, config, now))
-            .max_by_key(|(id, known)| (known.match_index(), Reverse(**id)))
-            .map(|(id, _)| *id)
+            .filter(|(id, _)| can(*id) && self.hears(*id, config, now))
+            .max_by_key(|(id, known)| (known.match_index(), Reverse(*id)))
+            .map(|(id, _)| id)
     }
 }

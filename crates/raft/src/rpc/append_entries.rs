@@ -17,7 +17,8 @@ use crate::note::Note;
 use crate::outbox::Promise;
 use crate::raft::{Context, Raft};
 use crate::roles::RoleState;
-use crate::trail::{MembershipEntry, Run, runs_from};
+use crate::runs::{Run, runs_from};
+use crate::trail::MembershipEntry;
 use crate::types::{Index, NodeId, Position, Round, Term};
 use alloc::vec::Vec;
 

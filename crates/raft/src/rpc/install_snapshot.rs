@@ -9,6 +9,7 @@ use crate::note::Note;
 use crate::outbox::Promise;
 use crate::raft::{Context, Raft};
 use crate::types::{Index, NodeId, Position, Round, Term};
+use alloc::boxed::Box;
 
 impl Raft {
     /// Receiver implementation. A later term has been adopted already.
@@ -18,7 +19,7 @@ impl Raft {
         leader: NodeId,
         term: Term,
         last: Position,
-        membership: Membership,
+        membership: Box<Membership>,
     ) {
         // Rule IS.1: reply immediately if term < current_term.
         if term < self.hard_state.current_term {
@@ -46,9 +47,9 @@ impl Raft {
         } else {
             // Rule IS.7: discard the entire log.
             let first = self.trail.first_index();
-            is_news = *self.trail.membership() != membership;
+            is_news = *self.trail.membership() != *membership;
             let discarded_from = (!self.trail.is_empty()).then_some(first);
-            self.trail.reset(last, membership.clone());
+            self.trail.reset(last, (*membership).clone());
             discarded_from
         };
         context.note(|| Note::SnapshotInstalled { last, retained: discarded_from.is_none() });

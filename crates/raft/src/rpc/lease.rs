@@ -41,8 +41,8 @@ impl Config {
 
     /// How far a clock may be off after an election timeout.
     fn drift_us(&self) -> u64 {
-        let ppm = u128::from(self.lease_drift_ppm.unwrap_or(0));
-        let drift = (u128::from(self.election_timeout_us) * ppm).div_ceil(1_000_000);
+        let Some(ppm) = self.lease_drift_ppm else { return 0 };
+        let drift = (u128::from(self.election_timeout_us) * u128::from(ppm)).div_ceil(1_000_000);
         u64::try_from(drift).unwrap_or(u64::MAX)
     }
 
@@ -74,7 +74,7 @@ impl Raft {
     pub(crate) fn holds_lease(&self, leader: &Leader, now: Time) -> bool {
         let Some(lease_us) = self.config.lease_us() else { return false };
         let heard = |id| {
-            leader.followers.get(&id).is_some_and(|known| {
+            leader.followers.get(id).is_some_and(|known| {
                 known.round_heard > Round(0)
                     && known.round_heard >= leader.lease_from
                     && now.since(known.heard_at) < lease_us

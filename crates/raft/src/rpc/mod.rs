@@ -12,7 +12,8 @@ use crate::message::Message;
 use crate::note::Note;
 use crate::raft::{Context, Raft};
 use crate::roles::{Follower, RoleState};
-use crate::trail::{MembershipEntry, Run};
+use crate::runs::Run;
+use crate::trail::MembershipEntry;
 use crate::types::{Index, NodeId, Position, Term};
 
 impl Raft {
@@ -176,6 +177,9 @@ fn follow_on(prev: Position, runs: &[Run], term: Term) -> bool {
 /// Whether memberships stand in order among the entries of `runs`, and each has
 /// somebody to vote.
 fn stand_in(runs: &[Run], memberships: &[MembershipEntry]) -> bool {
+    if memberships.is_empty() {
+        return true;
+    }
     let covered = |index| runs.iter().any(|run| run.covers(index));
     memberships.iter().all(|entry| covered(entry.index) && !entry.membership.voters.is_empty())
         && memberships.is_sorted_by(|one, next| one.index < next.index)

@@ -197,7 +197,7 @@ impl Raft {
             let confirmed = leader.reads.confirming.take_if(|batch| {
                 membership.is_quorum(|id| {
                     // Nobody is asked whether this member is still its own leader.
-                    let known = leader.followers.get(&id);
+                    let known = leader.followers.get(id);
                     id == me || known.is_some_and(|known| known.round_heard >= batch.round)
                 })
             });
@@ -223,7 +223,7 @@ impl Leader {
         let round = self.round;
         loop {
             let is_asked = |id| {
-                id == me || self.followers.get(&id).is_some_and(|known| known.round_due == round)
+                id == me || self.followers.get(id).is_some_and(|known| known.round_due == round)
             };
             if membership.is_quorum(is_asked) {
                 return;
@@ -231,9 +231,9 @@ impl Leader {
             let others = self
                 .followers
                 .iter_mut()
-                .filter(|(id, known)| membership.is_voter(**id) && known.round_due < round);
+                .filter(|(id, known)| membership.is_voter(*id) && known.round_due < round);
             let best = others
-                .min_by_key(|(id, known)| (known.round_missed, Reverse(known.round_heard), **id));
+                .min_by_key(|(id, known)| (known.round_missed, Reverse(known.round_heard), *id));
             let Some((_, known)) = best else { return };
             known.round_due = round;
         }
@@ -243,7 +243,7 @@ impl Leader {
     /// voters as well, and remembers who was silent.
     fn ask_rest(&mut self, round: Round, membership: &Membership) {
         let newest = self.round;
-        for (&id, known) in &mut self.followers {
+        for (id, known) in self.followers.iter_mut() {
             if known.round_due >= round && known.round_heard < round {
                 known.round_missed = round;
             }

@@ -325,12 +325,12 @@ fn log_matching(one: &Raft, other: &Raft) -> Result<(), String> {
 /// What a leader takes to be durable at a follower of its term is.
 fn acknowledged(leader: &Member, members: &[&Member], ghost: &Ghost) -> Result<(), String> {
     let RoleState::Leader(state) = &leader.raft.role else { return Ok(()) };
-    for (id, known) in &state.followers {
-        let follower = members[number(*id)];
+    for (id, known) in state.followers.iter() {
+        let follower = members[number(id)];
         let later_term = follower.disk.hard_state.current_term > leader.raft.term();
         // A leader that was not told yet knows of the disk that was lost.
-        let known_disk = leader.raft.membership().readmitted.get(id);
-        let lost = ghost.wiped.contains(id) && known_disk != follower.disk.replacement.as_ref();
+        let known_disk = leader.raft.membership().readmitted.get(&id);
+        let lost = ghost.wiped.contains(&id) && known_disk != follower.disk.replacement.as_ref();
         if later_term || lost {
             continue;
         }

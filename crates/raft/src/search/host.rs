@@ -41,13 +41,13 @@ impl World {
                 if cut.is_none() && trail.contains(last) {
                     trail.compact(last);
                 } else {
-                    trail.reset(last, membership);
+                    trail.reset(last, *membership);
                 }
             }
             (_, Some(from)) => trail.truncate_from(from),
             (_, None) => {}
         }
-        for run in persist.runs {
+        for &run in &persist.runs {
             trail.append(run);
         }
         for entry in persist.memberships {
@@ -205,6 +205,7 @@ impl World {
                 if self.rules.mutant == Some(Mutant::SnapshotOldMembership) {
                     membership = self.ghost.value.first_membership();
                 }
+                let membership = Box::new(membership);
                 now.sent.push((to, Message::InstallSnapshot { term, last, membership }));
             }
             Effect::Accept { .. } => now.met.push("a proposal is accepted"),
@@ -282,7 +283,7 @@ impl Memo {
 pub(crate) fn is_ignored(envelope: &Envelope, receiver: &Member) -> bool {
     let Restored { hard_state: durable, .. } = &receiver.disk;
     let leading = match &receiver.raft.role {
-        RoleState::Leader(leader) => leader.followers.get(&envelope.from),
+        RoleState::Leader(leader) => leader.followers.get(envelope.from),
         _ => None,
     };
     let now = receiver.raft.term();

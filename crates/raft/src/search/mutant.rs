@@ -117,7 +117,7 @@ pub(crate) fn step(
         Mutant::CommitsOldTerm => {
             let RoleState::Leader(leader) = &raft.role else { return };
             let held = raft.trail.membership().quorum_index(|id| {
-                let known = leader.followers.get(&id).map(Progress::match_index);
+                let known = leader.followers.get(id).map(Progress::match_index);
                 known.unwrap_or(raft.outbox.durable_index())
             });
             raft.hard_state.commit_index = raft.hard_state.commit_index.max(held);
@@ -125,7 +125,7 @@ pub(crate) fn step(
         Mutant::CountsItselfVolatile => {
             let RoleState::Leader(leader) = &raft.role else { return };
             let held = raft.trail.membership().quorum_index(|id| {
-                let known = leader.followers.get(&id).map(Progress::match_index);
+                let known = leader.followers.get(id).map(Progress::match_index);
                 known.unwrap_or(raft.trail.last().index)
             });
             if raft.trail.term_at(held) == Some(raft.hard_state.current_term) {
@@ -197,7 +197,7 @@ fn before(mutant: Mutant, raft: &mut Raft, input: &mut Input) {
         (Mutant::RejectionMatches, Message::AppendRejected { term, prev_log, .. }) => {
             if let RoleState::Leader(leader) = &mut raft.role
                 && *term == raft.hard_state.current_term
-                && let Some(known) = leader.followers.get_mut(from)
+                && let Some(known) = leader.followers.get_mut(*from)
             {
                 known.match_index = known.match_index.max(Index(prev_log.index.0));
             }

@@ -132,8 +132,8 @@ pub(crate) fn step(
 /// Commits by a majority of those that `counts` says, of as many as there are voters.
 fn commit_by(raft: &mut Raft, mut counts: impl FnMut(NodeId, Index) -> Option<Index>) {
     let RoleState::Leader(leader) = &raft.role else { return };
-    let known = |id| leader.followers.get(&id).map(Progress::match_index);
-    let everybody = core::iter::once(raft.id()).chain(leader.followers.keys().copied());
+    let known = |id| leader.followers.get(id).map(Progress::match_index);
+    let everybody = core::iter::once(raft.id()).chain(leader.followers.iter().map(|(id, _)| id));
     let mut held: Vec<Index> = everybody
         .filter_map(|id| counts(id, known(id).unwrap_or(raft.outbox.durable_index())))
         .collect();

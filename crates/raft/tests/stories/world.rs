@@ -346,10 +346,10 @@ impl World {
             if disk.trail.contains(last) {
                 disk.trail.compact(last);
             } else {
-                disk.trail.reset(last, membership);
+                disk.trail.reset(last, *membership);
             }
         }
-        for run in persist.runs {
+        for &run in &persist.runs {
             disk.trail.append(run);
         }
         for entry in persist.memberships {
@@ -483,6 +483,7 @@ impl World {
             Effect::SendSnapshot { to, term, .. } => {
                 let last = self.raft(id).trail().base();
                 let membership = self.raft(id).trail().membership_at(last.index).clone();
+                let membership = Box::new(membership);
                 self.send(id, to, Message::InstallSnapshot { term, last, membership });
             }
             Effect::Accept { first, count } => {

@@ -1,0 +1,141 @@
+//! Stretches of a log by term, as records and messages carry them.
+
+use crate::types::{Index, Term};
+use alloc::vec::Vec;
+use core::fmt;
+use core::hash::{Hash, Hasher};
+use core::ops::Deref;
+use core::slice;
+
+/// Neighbouring entries of one term: `first ..= last`, never empty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Run {
+    /// Their term.
+    pub term: Term,
+    /// The first of them.
+    pub first: Index,
+    /// The last of them, inclusive.
+    pub last: Index,
+}
+
+impl Run {
+    /// The entries `first ..= last` of `term`.
+    pub fn new(term: u64, first: u64, last: u64) -> Self {
+        Self { term: Term(term), first: Index(first), last: Index(last) }
+    }
+
+    /// How many entries there are.
+    pub fn count(&self) -> u64 {
+        self.last.0 - self.first.0 + 1
+    }
+
+    /// Whether `index` is one of them.
+    pub fn covers(&self, index: Index) -> bool {
+        self.first <= index && index <= self.last
+    }
+}
+
+/// Runs that follow on each other. Hardly ever is there more than one: that one
+/// takes no allocation.
+#[derive(Clone, Default)]
+pub struct Runs {
+    few: Few,
+}
+
+#[derive(Clone, Default)]
+enum Few {
+    #[default]
+    None,
+    One(Run),
+    More(Vec<Run>),
+}
+
+impl Runs {
+    /// No entries.
+    pub const NONE: Self = Self { few: Few::None };
+
+    /// Adds a run at the end, as part of the last one if the term agrees.
+    pub fn push(&mut self, run: Run) {
+        match &mut self.few {
+            Few::None => self.few = Few::One(run),
+            Few::One(one) if one.term == run.term => one.last = run.last,
+            Few::One(one) => self.few = Few::More([*one, run].into()),
+            Few::More(more) => push_run(more, run),
+        }
+    }
+
+    /// Leaves out the entries after `last`.
+    pub fn cut_after(&mut self, last: Index) {
+        let kept = self.iter().filter(|run| run.first <= last);
+        *self = kept.map(|run| Run { last: run.last.min(last), ..*run }).collect();
+    }
+}
+
+impl Deref for Runs {
+    type Target = [Run];
+
+    fn deref(&self) -> &[Run] {
+        match &self.few {
+            Few::None => &[],
+            Few::One(run) => slice::from_ref(run),
+            Few::More(runs) => runs,
+        }
+    }
+}
+
+/// As they come: none is taken into another.
+impl FromIterator<Run> for Runs {
+    fn from_iter<I: IntoIterator<Item = Run>>(runs: I) -> Self {
+        let mut runs = runs.into_iter();
+        let few = match (runs.next(), runs.next()) {
+            (None, _) => Few::None,
+            (Some(one), None) => Few::One(one),
+            (Some(one), Some(other)) => Few::More([one, other].into_iter().chain(runs).collect()),
+        };
+        Self { few }
+    }
+}
+
+impl<'a> IntoIterator for &'a Runs {
+    type Item = &'a Run;
+    type IntoIter = slice::Iter<'a, Run>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl PartialEq for Runs {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Runs {}
+
+impl Hash for Runs {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (**self).hash(state);
+    }
+}
+
+impl fmt::Debug for Runs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
+/// Adds a run at the end of `runs`, as part of the last one if the term agrees.
+pub(crate) fn push_run(runs: &mut Vec<Run>, run: Run) {
+    match runs.last_mut() {
+        Some(last) if last.term == run.term => last.last = run.last,
+        _ => runs.push(run),
+    }
+}
+
+/// The part of `runs` that begins at `index`.
+pub(crate) fn runs_from(runs: &[Run], index: Index) -> impl Iterator<Item = Run> {
+    runs.iter()
+        .filter(move |run| run.last >= index)
+        .map(move |run| Run { first: run.first.max(index), ..*run })
+}
