@@ -2,7 +2,6 @@
 
 use crate::cache::{entry_cost, follows};
 use crate::clients::refuse_all;
-use crate::dialling::Who;
 use crate::effects::{Permission, ReadPurpose};
 use crate::envelope::{Envelope, OpenSession, SessionId};
 use crate::node::Node;
@@ -10,14 +9,11 @@ use crate::port::{
     Action, Answer, ApplyJob, LogDone, LogJob, ReadFailure, Report, RequestError, SnapshotJob,
     StopReason,
 };
-use crate::roster::Roster;
 use crate::sessions::{Admission, Judged, Outcome, Sessions};
-use crate::sidecar;
 use crate::transfer::remove_older_snapshots;
 use bytes::Bytes;
 use driftless_codec::frame::AppendHead;
-use driftless_codec::membership::decode_membership;
-use driftless_codec::{Contact, Entry, EntryKind};
+use driftless_codec::{Entry, EntryKind};
 use driftless_log::SnapshotMeta;
 use driftless_raft::{Index, Input, Moment, Position};
 
@@ -59,32 +55,6 @@ pub(crate) struct Prepared {
     pub(crate) commands: Vec<Bytes>,
     pub(crate) judged: Vec<Judged>,
     pub(crate) asides: Vec<Aside>,
-    /// Whether who the members are, or where, is another.
-    pub(crate) members: bool,
-}
-
-/// An entry about members. Whether it changed anything. (What does not decode was
-/// never written by a node; it has no effect.)
-fn tell_roster(entry: &Entry, roster: &mut Roster) -> bool {
-    let before = roster.clone();
-    match entry.kind {
-        EntryKind::Membership => {
-            if let Some(entry) = entry.membership() {
-                roster.apply_membership(entry.membership);
-            }
-        }
-        EntryKind::Founders => {
-            if let Some(founders) = decode_membership(&entry.payload) {
-                roster.apply_founders(founders);
-            }
-        }
-        _ => {
-            if let Ok(contact) = Contact::decode(&entry.payload) {
-                roster.apply_contact(entry.position.index, contact);
-            }
-        }
-    }
-    *roster != before
 }
 
 impl Applier {
@@ -111,7 +81,6 @@ impl Applier {
         entries: impl Iterator<Item = &'a Entry>,
         count: usize,
         sessions: &mut Sessions,
-        roster: &mut Roster,
     ) -> Prepared {
         let mut prepared = Prepared {
             through: self.applied,
@@ -130,10 +99,7 @@ impl Applier {
             prepared.entries += 1;
             prepared.bytes += entry_cost(entry) as u64;
             match entry.kind {
-                EntryKind::Noop => {}
-                EntryKind::Membership | EntryKind::Contact | EntryKind::Founders => {
-                    prepared.members |= tell_roster(entry, roster);
-                }
+                EntryKind::Noop | EntryKind::Membership | EntryKind::Contact => {}
                 EntryKind::Session => {
                     // What does not decode was never written by a node; it has no effect.
                     if let Ok(open) = OpenSession::decode(&entry.payload) {
@@ -175,9 +141,8 @@ impl Node {
             }
             LogDone::Read { id, entries } => self.log_was_read(moment, id, entries, actions),
             LogDone::Compacted { snapshot } => remove_older_snapshots(snapshot, actions),
-            LogDone::PeerRemembered { peer, known } => {
-                let who = Who::of(&self.raft, &self.roster, &self.options);
-                for change in self.links.remembered(peer, known, who, actions) {
+            LogDone::PeerRemembered { peer, .. } => {
+                for change in self.links.remembered(peer, actions) {
                     self.links_changed(moment, change, actions);
                 }
             }
@@ -243,12 +208,7 @@ impl Node {
                 match entries {
                     Ok(entries) => {
                         let (count, entries) = (entries.len(), entries.iter());
-                        let prepared = self.applier.prepare(
-                            entries,
-                            count,
-                            &mut self.sessions,
-                            &mut self.roster,
-                        );
+                        let prepared = self.applier.prepare(entries, count, &mut self.sessions);
                         self.apply(prepared, actions);
                     }
                     Err(ReadFailure::Damaged(position)) => {
@@ -285,15 +245,14 @@ impl Node {
             let last = self.applier.applied;
             let membership = self.raft.trail().membership_at(last.index).clone();
             let meta = SnapshotMeta { last, membership };
-            let sidecar = sidecar::encode(&self.sessions, &self.roster);
+            let sidecar = self.sessions.encode();
             let maker = self.incarnation;
             actions.push(Action::Snapshot(SnapshotJob::Save { meta, sidecar, maker }));
         }
         let Some((first, last)) = self.applier.next() else { return };
         if let Some(entries) = self.payloads.range(first, last, BATCH_BYTES_MAX) {
             let (count, entries) = (entries.count(), entries.iter());
-            let prepared =
-                self.applier.prepare(entries, count, &mut self.sessions, &mut self.roster);
+            let prepared = self.applier.prepare(entries, count, &mut self.sessions);
             self.apply(prepared, actions);
         } else {
             self.applier.reading = true;
@@ -304,12 +263,9 @@ impl Node {
     }
 
     fn apply(&mut self, prepared: Prepared, actions: &mut Vec<Action>) {
-        let Prepared { through, entries, bytes, commands, judged, asides, members } = prepared;
+        let Prepared { through, entries, bytes, commands, judged, asides } = prepared;
         if entries == 0 {
             return;
-        }
-        if members {
-            self.members_changed(actions);
         }
         self.snapshots.count(entries, bytes);
         for aside in asides {
@@ -325,18 +281,6 @@ impl Node {
         actions.push(Action::Apply(ApplyJob { through, commands }));
     }
 
-    /// The log, or a snapshot, says something else of the members than before.
-    pub(crate) fn members_changed(&mut self, actions: &mut Vec<Action>) {
-        self.links_due = true;
-        self.changes.due = true;
-        let now = self.roster.membership();
-        if self.told_members != *now {
-            self.told_members.clone_from(now);
-            actions.push(Action::Report(Report::Members(now.clone())));
-        }
-        actions.push(Action::MembersChanged);
-    }
-
     pub(crate) fn applied(&mut self, replies: &[Bytes], actions: &mut Vec<Action>) {
         let Some((through, judged)) = self.applier.outstanding.take() else { return };
         self.sessions.settle(&judged, replies);
@@ -348,7 +292,6 @@ impl Node {
             }
         }
         self.applier.applied = through;
-        self.changes.due |= !self.changes.is_idle();
         self.payloads.mark_applied(through.index);
         self.payloads.evict(through.index.min(self.raft.durable_index()));
         self.serve_reads(actions);

@@ -93,11 +93,10 @@ impl EntryCache {
 
     /// The first block that ends at or after `index`. Mostly it is one of the last.
     fn block_at(&self, index: Index) -> usize {
-        let len = self.blocks.len();
-        for at in (len.saturating_sub(4)..len).rev() {
-            let block = &self.blocks[at];
+        let near = self.blocks.len().saturating_sub(4);
+        for (back, block) in self.blocks.range(near..).rev().enumerate() {
             if block.first <= index {
-                return at + usize::from(block.last() < index);
+                return self.blocks.len() - back - usize::from(index <= block.last());
             }
         }
         self.blocks.partition_point(|block| block.last() < index)
@@ -113,7 +112,10 @@ impl EntryCache {
         let count = record.entries.len();
         let block = Block { record: record.clone(), first, count, bytes: cost(&record.entries) };
         self.bytes += block.bytes;
-        self.unapplied_bytes += cost(&block.entries()[block.count_through(self.applied)..]);
+        self.unapplied_bytes += match block.count_through(self.applied) {
+            0 => block.bytes,
+            applied => cost(&block.entries()[applied..]),
+        };
         self.blocks.push_back(block);
     }
 
@@ -137,17 +139,17 @@ impl EntryCache {
 
     /// Notes that entries up to `through` are applied.
     pub(crate) fn mark_applied(&mut self, through: Index) {
-        let from = self.block_at(self.applied.next());
-        for block in self.blocks.range(from..) {
+        let mut at = self.block_at(self.applied.next());
+        while let Some(block) = self.blocks.get(at)
+            && block.first <= through
+        {
             let applied = block.count_through(self.applied);
-            let now = block.count_through(through).max(applied);
+            let now = block.count_through(through);
             self.unapplied_bytes -= match (applied, now) {
                 (0, all) if all == block.count => block.bytes,
-                _ => cost(&block.entries()[applied..now]),
+                _ => cost(&block.entries()[applied..now.max(applied)]),
             };
-            if now < block.count {
-                break;
-            }
+            at += 1;
         }
         self.applied = self.applied.max(through);
     }
@@ -187,10 +189,11 @@ impl EntryCache {
         let from = start.count_through(Index(first.0 - 1));
         let mut stretch = Stretch { cache: self, block: at, from, count: 0, bytes: 0 };
         let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
-        let mut skipped = from;
-        for block in self.blocks.range(at..) {
-            let entries = &block.entries()[skipped..block.count_through(last).max(skipped)];
-            let whole = entries.len() == block.count;
+        let (mut block, mut at, mut skipped) = (start, at, from);
+        loop {
+            let until = block.count_through(last);
+            let whole = (skipped, until) == (0, block.count);
+            let entries = &block.entries()[skipped..until.max(skipped)];
             let bytes = if whole { block.bytes } else { cost(entries) };
             if stretch.bytes + bytes <= bytes_max {
                 stretch.bytes += bytes;
@@ -206,12 +209,12 @@ impl EntryCache {
                     stretch.count += 1;
                 }
             }
-            if block.last() >= last {
-                break;
+            at += 1;
+            match self.blocks.get(at) {
+                Some(next) if next.first <= last => (block, skipped) = (next, 0),
+                _ => return Some(stretch),
             }
-            skipped = 0;
         }
-        Some(stretch)
     }
 
     /// Whether `position` stands here (`None` if its index is not cached).

@@ -8,12 +8,9 @@
 
 #![forbid(unsafe_code)]
 
-mod acquaintance;
 mod apply;
 mod cache;
-mod changes;
 mod clients;
-mod dialling;
 mod effects;
 mod envelope;
 mod links;
@@ -27,9 +24,7 @@ pub mod port;
 mod proposals;
 mod reads;
 mod room;
-mod roster;
 mod sessions;
-mod sidecar;
 mod snapshot_port;
 mod snapshots;
 mod transfer;

@@ -4,6 +4,5 @@
 mod cluster;
 mod commands;
 mod disk;
-mod members;
 mod snapshots;
 mod strangers;
