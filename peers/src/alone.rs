@@ -7,8 +7,8 @@
 //! used at once, entries are looked up by position, every record goes through
 //! the log before its ticket completes.
 
-use crate::{COMPACT_EVERY, Cluster, MEMBERS, PAYLOAD_BYTES};
-use driftless_node::codec::{Bytes, Entry, EntryKind};
+use crate::{COMPACT_EVERY, Cluster, MEMBERS, commands};
+use driftless_node::codec::{Entry, EntryKind};
 use driftless_node::log::SnapshotMeta;
 use driftless_node::raft::{
     Config, Effect, Effects, GroupId, Index, Input, Membership, Message, Moment, NodeId, Position,
@@ -25,7 +25,6 @@ struct Member {
     log: MemoryLog,
     /// What the last steps led to, here.
     inputs: VecDeque<Input>,
-    effects: Effects,
     applied: Index,
     /// Commands and bytes applied.
     commands: u64,
@@ -46,7 +45,7 @@ pub struct Alone {
     members: Vec<Member>,
     letters: VecDeque<Letter>,
     leader: usize,
-    payload: Vec<u8>,
+    effects: Effects,
     now: u64,
 }
 
@@ -63,7 +62,7 @@ impl Alone {
             members: (1..=MEMBERS).map(|id| Member::new(NodeId(id))).collect(),
             letters: VecDeque::new(),
             leader: 0,
-            payload: vec![7; PAYLOAD_BYTES],
+            effects: Effects::new(),
             now: 1,
         };
         cluster.step(0, Input::Campaign, Vec::new());
@@ -81,11 +80,16 @@ impl Alone {
     /// A step of one member about `entries`, and those that follow from it there.
     fn step(&mut self, at: usize, input: Input, entries: Vec<Entry>) {
         let moment = Moment { now: Time(self.now), random: self.now.wrapping_mul(0x9e37_79b9) };
-        let member = &mut self.members[at];
+        let Self { members, letters, effects, .. } = self;
+        let member = &mut members[at];
         member.payloads.offer(entries);
-        member.step(moment, input, &mut self.letters);
-        while let Some(input) = member.inputs.pop_front() {
-            member.step(moment, input, &mut self.letters);
+        let mut next = Some(input);
+        while let Some(input) = next {
+            member.raft.step(moment, input, effects);
+            for effect in effects.list.drain(..) {
+                member.carry_out(effect, letters);
+            }
+            next = member.inputs.pop_front();
         }
         member.payloads.end_offer();
     }
@@ -101,21 +105,11 @@ impl Member {
             payloads: Payloads::new(GROUP, 8 << 20),
             log: MemoryLog::new(GROUP, membership),
             inputs: VecDeque::new(),
-            effects: Effects::new(),
             applied: Index(0),
             commands: 0,
             bytes: 0,
             compacted: 0,
         }
-    }
-
-    fn step(&mut self, moment: Moment, input: Input, letters: &mut VecDeque<Letter>) {
-        let mut effects = std::mem::take(&mut self.effects);
-        self.raft.step(moment, input, &mut effects);
-        for effect in effects.list.drain(..) {
-            self.carry_out(effect, letters);
-        }
-        self.effects = effects;
     }
 
     fn carry_out(&mut self, effect: Effect, letters: &mut VecDeque<Letter>) {
@@ -196,12 +190,8 @@ impl Cluster for Alone {
     fn replicate(&mut self, count: u64) {
         self.now += 1;
         let last = self.members[self.leader].commands + count;
-        let entry = || Entry {
-            position: Position::ZERO,
-            kind: EntryKind::Command,
-            payload: Bytes::from(self.payload.clone()),
-        };
-        let entries = (0..count).map(|_| entry()).collect();
+        let entry = |payload| Entry { position: Position::ZERO, kind: EntryKind::Command, payload };
+        let entries = commands(count).map(entry).collect();
         self.step(self.leader, Input::Propose { count }, entries);
         self.settle();
         assert!(self.members.iter().all(|member| member.commands == last));

@@ -8,6 +8,8 @@ pub mod alone;
 pub mod ours;
 pub mod raft_rs;
 
+use driftless_node::codec::Bytes;
+
 /// Members of every cluster here.
 pub const MEMBERS: u64 = 3;
 
@@ -25,4 +27,11 @@ pub trait Cluster {
 
     /// Commands and bytes that each member's machine has seen.
     fn applied(&self) -> Vec<(u64, u64)>;
+}
+
+/// A batch of commands, each a share of the one buffer in which they came.
+fn commands(count: u64) -> impl Iterator<Item = Bytes> {
+    let buffer = Bytes::from(vec![7; count as usize * PAYLOAD_BYTES]);
+    let starts = (0..buffer.len()).step_by(PAYLOAD_BYTES);
+    starts.map(move |from| buffer.slice(from..from + PAYLOAD_BYTES))
 }

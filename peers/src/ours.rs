@@ -192,7 +192,7 @@ impl Member {
     fn new(id: NodeId) -> Self {
         let log = MemoryLog::new(GroupId(1), Membership::of((1..=MEMBERS).map(NodeId)));
         let recovered = log.recovered();
-        let identity = Identity { cluster_id: 1, node_id: id, incarnation: id.0 };
+        let identity = Identity::new(1, id, id.0);
         let options = NodeOptions {
             snapshot_every_entries: COMPACT_EVERY,
             retained_entries: 0,

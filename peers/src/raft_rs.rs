@@ -4,7 +4,7 @@
 //! their payloads are shared; nothing is answered, and nothing is remembered of
 //! clients. Driven as its documentation says: ready, persist, messages, advance.
 
-use crate::{COMPACT_EVERY, Cluster, MEMBERS, PAYLOAD_BYTES};
+use crate::{COMPACT_EVERY, Cluster, MEMBERS, commands};
 use raft::eraftpb::{ConfState, Entry, EntryType, Message, MessageType};
 use raft::storage::MemStorage;
 use raft::{Config, RawNode, StateRole};
@@ -36,7 +36,6 @@ pub struct RaftRs {
     messages: VecDeque<Message>,
     leader: usize,
     mode: Mode,
-    payload: Vec<u8>,
 }
 
 impl RaftRs {
@@ -60,8 +59,7 @@ impl RaftRs {
             Member { node: node.expect("a valid start"), commands: 0, bytes: 0, compacted: 0 }
         };
         let members = voters.iter().map(member).collect();
-        let payload = vec![7; PAYLOAD_BYTES];
-        let mut cluster = Self { members, messages: VecDeque::new(), leader: 0, mode, payload };
+        let mut cluster = Self { members, messages: VecDeque::new(), leader: 0, mode };
         cluster.members[0].node.campaign().expect("it may campaign");
         cluster.settle();
         assert_eq!(cluster.members[0].node.raft.state, StateRole::Leader);
@@ -133,12 +131,12 @@ impl Cluster for RaftRs {
             let mut proposal = Message::default();
             proposal.set_msg_type(MessageType::MsgPropose);
             proposal.from = node.raft.id;
-            let entry = || Entry { data: self.payload.clone().into(), ..Entry::default() };
-            proposal.entries = (0..count).map(|_| entry()).collect::<Vec<_>>().into();
+            let entry = |data| Entry { data, ..Entry::default() };
+            proposal.entries = commands(count).map(entry).collect::<Vec<_>>().into();
             node.step(proposal).expect("the leader takes it");
         } else {
-            for _ in 0..count {
-                node.propose(Vec::new(), self.payload.clone()).expect("the leader takes it");
+            for command in commands(count) {
+                node.propose(Vec::new(), command.to_vec()).expect("the leader takes it");
             }
         }
         self.settle();
