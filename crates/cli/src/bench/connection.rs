@@ -70,7 +70,7 @@ impl Connection {
         let trailers = body.trailers().await.map_err(broken)?;
         status(trailers.as_ref().unwrap_or(&head.headers))?;
         let message = unframe_unary(&frame).map_err(|status| internal(status.message))?;
-        A::decode(message).map_err(internal)
+        A::decode(frame.slice_ref(message)).map_err(internal)
     }
 }
 

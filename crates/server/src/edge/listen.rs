@@ -1,12 +1,17 @@
 //! Accepting connections and telling HTTP/1.1 from HTTP/2.
 
-use super::handle;
-use super::wire::Wire;
+use super::{Page, http2, operator};
 use crate::backend::Backend;
 use crate::service::Services;
-use hyper::server::conn::{http1, http2};
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderValue};
+use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +31,12 @@ pub struct ConnectionLimits {
     pub header_bytes_max: u32,
     /// How long a new connection may take to say its first word, and an
     /// HTTP/1.1 one to send its headers.
+    ///
+    /// On HTTP/2 this bounds everything that a client must finish once begun: its
+    /// preface and settings, and each header block.
     pub first_word: Duration,
+    /// How long a client may take nothing of what it asked for.
+    pub write_timeout: Duration,
     /// An HTTP/2 connection is asked this often whether it is still there ...
     pub ping_interval: Duration,
     /// ... and must answer within this.
@@ -44,6 +54,7 @@ impl Default for ConnectionLimits {
             streams_max: 4096,
             header_bytes_max: 16 << 10,
             first_word: Duration::from_secs(10),
+            write_timeout: Duration::from_secs(60),
             ping_interval: Duration::from_secs(30),
             ping_timeout: Duration::from_secs(20),
             operator_only: false,
@@ -109,48 +120,57 @@ async fn serve_connection<B: Backend>(
     // Without this, answers would wait for the client's acknowledgements.
     let _ = stream.set_nodelay(true);
     let Ok(Some(is_http2)) = timeout(limits.first_word, first_word(&stream)).await else { return };
-    let operator_only = limits.operator_only;
-    let service = service_fn(move |request| handle(services.clone(), operator_only, request));
-    let wire = Wire::new(stream);
-    let io = TokioIo::new(wire.clone());
-    // How a connection ends is the client's affair: errors are not reported.
+    let stop = async move {
+        // An error says that whoever could have asked is gone, which is the same.
+        let _ = stop.wait_for(|stop| *stop).await;
+    };
     if is_http2 {
-        let connection = http2::Builder::new(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .auto_date_header(false)
-            .max_concurrent_streams(limits.streams_max)
-            .max_header_list_size(limits.header_bytes_max)
-            .initial_stream_window_size(1 << 20)
-            .initial_connection_window_size(4 << 20)
-            .max_send_buf_size(1 << 20)
-            .keep_alive_interval(limits.ping_interval)
-            .keep_alive_timeout(limits.ping_timeout)
-            .serve_connection(io, service);
-        let connection = async {
-            let mut connection = pin!(connection);
-            tokio::select! {
-                _ = connection.as_mut() => return,
-                _ = stop.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
-            }
-            let _ = connection.await;
-        };
-        let _ = wire.drive(connection).await;
+        http2::serve(stream, services, limits, stop).await;
     } else {
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(limits.first_word)
-            .max_buf_size((limits.header_bytes_max as usize).max(8 << 10))
-            .serve_connection(io, service);
-        let connection = async {
-            let mut connection = pin!(connection);
-            tokio::select! {
-                _ = connection.as_mut() => return,
-                _ = stop.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
-            }
-            let _ = connection.await;
-        };
-        let _ = wire.drive(connection).await;
+        serve_http1(stream, services, &limits, stop).await;
     }
+}
+
+/// Pages for operators. How a connection ends is the client's affair: errors are not
+/// reported.
+async fn serve_http1<B: Backend>(
+    stream: TcpStream,
+    services: Services<B>,
+    limits: &ConnectionLimits,
+    stop: impl Future<Output = ()>,
+) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.first_word)
+        .max_buf_size((limits.header_bytes_max as usize).max(8 << 10))
+        .serve_connection(
+            TokioIo::new(stream),
+            service_fn(move |request| page(services.clone(), request)),
+        );
+    let mut connection = pin!(connection);
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        () = stop => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = connection.await;
+}
+
+async fn page<B: Backend>(
+    services: Services<B>,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+    let path = request.uri().path_and_query().map_or("", |path| path.as_str());
+    let Page { status, content_type, allow, text } = operator::page(&services, is_read, path).await;
+    let mut response = Response::new(Full::new(text));
+    *response.status_mut() =
+        StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    if let Some(allow) = allow {
+        headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+    }
+    Ok(response)
 }
 
 /// Whether the client begins as an HTTP/2 client does; `None` if it has gone.

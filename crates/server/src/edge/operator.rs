@@ -1,15 +1,18 @@
 //! What operators and their tools ask in plain HTTP: health, version, metrics.
 
-use super::body::ResponseBody;
-use super::plain;
+use super::Page;
 use crate::backend::Backend;
 use crate::metrics;
 use crate::service::{ETCD_CLUSTER_VERSION, ETCD_VERSION, Services};
-use http::{Method, Request, Response, StatusCode, header};
-use hyper::body::Incoming;
+use bytes::Bytes;
 use std::fmt::Write;
 use std::time::Duration;
 use tokio::time::Instant;
+
+const OK: u16 = 200;
+const NOT_FOUND: u16 = 404;
+const METHOD_NOT_ALLOWED: u16 = 405;
+const SERVICE_UNAVAILABLE: u16 = 503;
 
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -19,39 +22,44 @@ const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// How long a health check may take.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Answers a request that is not gRPC.
-pub(super) async fn handle<B: Backend>(
+/// Answers a request that is not gRPC; `is_read` says that it is a GET or a HEAD.
+pub(super) async fn page<B: Backend>(
     services: &Services<B>,
-    request: &Request<Incoming>,
-) -> Response<ResponseBody> {
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, TEXT, "Method Not Allowed\n");
-        response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("GET"));
-        return response;
+    is_read: bool,
+    path_and_query: &str,
+) -> Page {
+    if !is_read {
+        let page = plain(METHOD_NOT_ALLOWED, TEXT, "Method Not Allowed\n");
+        return Page { allow: Some("GET"), ..page };
     }
-    let query = Query(request.uri().query().unwrap_or_default());
-    match request.uri().path() {
+    let (path, query) = path_and_query.split_once('?').unwrap_or((path_and_query, ""));
+    let query = Query(query);
+    match path {
         "/health" => health(services, &query).await,
         "/livez" => checks(services, "livez", &LIVE, None, &query).await,
         "/readyz" => checks(services, "readyz", &READY, None, &query).await,
         "/version" => plain(
-            StatusCode::OK,
+            OK,
             JSON,
             format!(
                 "{{\"etcdserver\":\"{ETCD_VERSION}\",\"etcdcluster\":\"{ETCD_CLUSTER_VERSION}\"}}"
             ),
         ),
-        "/metrics" => plain(StatusCode::OK, METRICS, metrics::render(services)),
+        "/metrics" => plain(OK, METRICS, metrics::render(services)),
         path => {
             if let Some(name) = path.strip_prefix("/livez/") {
                 checks(services, "livez", &LIVE, Some(name), &query).await
             } else if let Some(name) = path.strip_prefix("/readyz/") {
                 checks(services, "readyz", &READY, Some(name), &query).await
             } else {
-                plain(StatusCode::NOT_FOUND, TEXT, "404 page not found\n")
+                plain(NOT_FOUND, TEXT, "404 page not found\n")
             }
         }
     }
+}
+
+fn plain(status: u16, content_type: &'static str, text: impl Into<Bytes>) -> Page {
+    Page { status, content_type, allow: None, text: text.into() }
 }
 
 /// A query string, looked into without being taken apart: the names and values
@@ -77,7 +85,7 @@ impl Query<'_> {
 }
 
 /// etcd's old check: a leader, and a read (linearizable unless told otherwise).
-async fn health<B: Backend>(services: &Services<B>, query: &Query<'_>) -> Response<ResponseBody> {
+async fn health<B: Backend>(services: &Services<B>, query: &Query<'_>) -> Page {
     let reason = if services.backend().status().leader.is_none() {
         Some("RAFT NO LEADER".to_owned())
     } else if query.is_true("serializable") {
@@ -86,9 +94,9 @@ async fn health<B: Backend>(services: &Services<B>, query: &Query<'_>) -> Respon
         linearizable_read(services).await.err().map(|why| format!("RANGE ERROR:{why}"))
     };
     match reason {
-        None => plain(StatusCode::OK, JSON, "{\"health\":\"true\",\"reason\":\"\"}"),
+        None => plain(OK, JSON, "{\"health\":\"true\",\"reason\":\"\"}"),
         Some(reason) => plain(
-            StatusCode::SERVICE_UNAVAILABLE,
+            SERVICE_UNAVAILABLE,
             JSON,
             // The reasons are ours: nothing in them needs escaping.
             format!("{{\"health\":\"false\",\"reason\":\"{reason}\"}}"),
@@ -143,11 +151,11 @@ async fn checks<B: Backend>(
     all: &[Check],
     only: Option<&str>,
     query: &Query<'_>,
-) -> Response<ResponseBody> {
+) -> Page {
     if let Some(name) = only
         && !all.iter().any(|check| check.name() == name)
     {
-        return plain(StatusCode::NOT_FOUND, TEXT, "404 page not found\n");
+        return plain(NOT_FOUND, TEXT, "404 page not found\n");
     }
     let mut report = String::new();
     let mut failed = false;
@@ -169,11 +177,11 @@ async fn checks<B: Backend>(
     }
     if failed {
         let _ = writeln!(report, "{kind} check failed");
-        plain(StatusCode::SERVICE_UNAVAILABLE, TEXT, report)
+        plain(SERVICE_UNAVAILABLE, TEXT, report)
     } else if query.has("verbose") {
         let _ = writeln!(report, "{kind} check passed");
-        plain(StatusCode::OK, TEXT, report)
+        plain(OK, TEXT, report)
     } else {
-        plain(StatusCode::OK, TEXT, "ok\n")
+        plain(OK, TEXT, "ok\n")
     }
 }

@@ -1,8 +1,8 @@
 //! A socket that is written to once a turn.
 //!
-//! The HTTP/2 library flushes after every larger frame, which would be a system
-//! call for each answer. Here what it writes is gathered while it is polled, and
-//! goes out together when it has nothing more to do: [`Wire::drive`].
+//! For clients over an HTTP/2 library, which flushes after every larger frame: that
+//! would be a system call for each request. Here what it writes is gathered while it is
+//! polled, and goes out together when it has nothing more to do: [`Wire::drive`].
 
 use parking_lot::Mutex;
 use std::future::Future;

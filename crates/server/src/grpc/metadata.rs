@@ -1,7 +1,5 @@
-//! What a call's headers say, and how a status stands in them.
+//! What a call's headers say, and how a status' text stands in them.
 
-use crate::status::{Code, Status};
-use http::{HeaderMap, HeaderName, HeaderValue};
 use std::time::Duration;
 
 /// What this server heeds in a call's metadata.
@@ -14,11 +12,12 @@ pub struct CallMetadata {
 }
 
 impl CallMetadata {
-    /// From a request's headers. A timeout that cannot be read is no timeout.
-    pub fn from_headers(headers: &HeaderMap) -> Self {
-        Self {
-            timeout: headers.get("grpc-timeout").and_then(|value| parse_timeout(value.as_bytes())),
-            require_leader: headers.get("hasleader").is_some_and(|value| value == "true"),
+    /// Takes what matters of a header field. A timeout that cannot be read is no timeout.
+    pub fn heed(&mut self, name: &[u8], value: &[u8]) {
+        match name {
+            b"grpc-timeout" => self.timeout = parse_timeout(value),
+            b"hasleader" => self.require_leader = value == b"true",
+            _ => {}
         }
     }
 }
@@ -41,16 +40,8 @@ pub fn parse_timeout(value: &[u8]) -> Option<Duration> {
     })
 }
 
-/// Writes a status into headers or trailers.
-pub fn status_headers(status: &Status, headers: &mut HeaderMap) {
-    headers.insert(HeaderName::from_static("grpc-status"), HeaderValue::from(status.code as u16));
-    if status.code != Code::Ok {
-        headers.insert(HeaderName::from_static("grpc-message"), percent_encode(&status.message));
-    }
-}
-
-/// gRPC's percent-encoding: printable ASCII but `%` stays.
-fn percent_encode(message: &str) -> HeaderValue {
+/// A text as `grpc-message` bears it: printable ASCII but `%` stays.
+pub fn percent_encode(message: &str) -> Vec<u8> {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     let mut out = Vec::with_capacity(message.len());
     for byte in message.bytes() {
@@ -60,7 +51,7 @@ fn percent_encode(message: &str) -> HeaderValue {
             out.extend([b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
         }
     }
-    HeaderValue::from_bytes(&out).expect("only printable ASCII was written")
+    out
 }
 
 #[cfg(test)]
@@ -79,11 +70,18 @@ mod tests {
     }
 
     #[test]
-    fn a_status_survives_any_text() {
-        let mut headers = HeaderMap::new();
-        let status = Status::with(Code::Unknown, "50% of \u{fc}ber\n".to_owned());
-        status_headers(&status, &mut headers);
-        assert_eq!(headers["grpc-status"], "2");
-        assert_eq!(headers["grpc-message"], "50%25 of %C3%BCber%0A");
+    fn a_message_survives_any_text() {
+        assert_eq!(percent_encode("50% of \u{fc}ber\n"), b"50%25 of %C3%BCber%0A");
+    }
+
+    #[test]
+    fn of_the_headers_two_matter() {
+        let mut metadata = CallMetadata::default();
+        metadata.heed(b"user-agent", b"true");
+        assert_eq!(metadata, CallMetadata::default());
+        metadata.heed(b"grpc-timeout", b"3S");
+        metadata.heed(b"hasleader", b"true");
+        let timeout = Some(Duration::from_secs(3));
+        assert_eq!(metadata, CallMetadata { timeout, require_leader: true });
     }
 }

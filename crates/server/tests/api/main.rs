@@ -3,6 +3,7 @@
 
 mod cluster;
 mod http;
+mod http2;
 mod kv;
 mod support;
 mod watch;

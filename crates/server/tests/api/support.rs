@@ -9,7 +9,8 @@ use driftless::{
 use driftless_kv::{Command, MemberIntent, PutRequest, Reader, Store};
 use driftless_server::pb::{self, client};
 use driftless_server::{
-    Backend, ConnectionLimits, Identity, Limits, Metrics, Services, serve_connections,
+    Backend, ConnectionLimits, Identity, Limits, Metrics, Services, render_metrics,
+    serve_connections,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -218,6 +219,8 @@ pub struct Server {
     pub address: SocketAddr,
     pub channel: Channel,
     pub stop: watch::Sender<bool>,
+    connections_max: usize,
+    slots: Arc<Semaphore>,
 }
 
 pub async fn start() -> Server {
@@ -241,16 +244,31 @@ pub async fn start_with(limits: Limits, connections: ConnectionLimits) -> Server
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = watch::channel(false);
-    let slots = Arc::new(Semaphore::new(connections.connections_max));
+    let connections_max = connections.connections_max;
+    let slots = Arc::new(Semaphore::new(connections_max));
+    let serving = Arc::clone(&slots);
     let attending = services.clone();
     tokio::spawn(async move { attending.attend_members().await });
-    tokio::spawn(serve_connections(listener, services.clone(), connections, slots, stopped));
+    tokio::spawn(serve_connections(listener, services.clone(), connections, serving, stopped));
     let channel =
         Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
-    Server { backend, services, address, channel, stop }
+    Server { backend, services, address, channel, stop, connections_max, slots }
 }
 
 impl Server {
+    /// How many connections there are.
+    pub fn open_connections(&self) -> usize {
+        // One slot waits for the next.
+        self.connections_max - self.slots.available_permits() - 1
+    }
+
+    /// The value of this metric, or nothing.
+    pub fn metric(&self, name: &str) -> String {
+        let text = render_metrics(&self.services);
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_default().to_owned()
+    }
+
     pub fn kv(&self) -> client::KvClient {
         client::KvClient::new(self.channel.clone()).max_decoding_message_size(64 << 20)
     }
