@@ -34,6 +34,7 @@ mod story_tests;
 mod suite;
 mod symmetry;
 mod table;
+mod walks;
 mod world;
 
 use alloc::format;

@@ -43,6 +43,24 @@ pub(crate) struct Bounds {
     pub(crate) wipes: u8,
 }
 
+impl Bounds {
+    /// As good as no bounds.
+    pub(crate) const NONE: Self = Self {
+        term_max: u64::MAX,
+        campaigns: u8::MAX,
+        proposals: u8::MAX,
+        beats: u8::MAX,
+        crashes: u8::MAX,
+        repeats: u8::MAX,
+        changes: u8::MAX,
+        compactions: u8::MAX,
+        reads: u8::MAX,
+        transfers: u8::MAX,
+        ticks: u8::MAX,
+        wipes: u8::MAX,
+    };
+}
+
 impl fmt::Display for Bounds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "terms to {}", self.term_max)?;

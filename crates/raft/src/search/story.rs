@@ -147,21 +147,6 @@ pub(crate) fn replay(text: &str, rules: &Rules) -> Result<World, String> {
     Ok(world)
 }
 
-const UNBOUNDED: Bounds = Bounds {
-    term_max: u64::MAX,
-    campaigns: u8::MAX,
-    proposals: u8::MAX,
-    beats: u8::MAX,
-    crashes: u8::MAX,
-    repeats: u8::MAX,
-    changes: u8::MAX,
-    compactions: u8::MAX,
-    reads: u8::MAX,
-    transfers: u8::MAX,
-    ticks: u8::MAX,
-    wipes: u8::MAX,
-};
-
 fn set_up(setting: &[&str], rules: &Rules) -> World {
     let mut disks = Vec::new();
     let mut rules = Rules { hears: true, links: Vec::new(), mutant: None, ..rules.clone() };
@@ -182,7 +167,7 @@ fn set_up(setting: &[&str], rules: &Rules) -> World {
             }
         }
     }
-    World::new(disks, UNBOUNDED, rules)
+    World::new(disks, Bounds::NONE, rules)
 }
 
 /// `log S1 term 3 vote S3: 1 1, 2 is S1 S2`
