@@ -18,13 +18,16 @@ pub enum EntryKind {
     Membership = 3,
     /// Where a member is reached (see [`Contact`](crate::Contact)).
     Contact = 4,
+    /// Who founded the group, for those who joined later (see
+    /// [`membership`](crate::membership)).
+    Founders = 5,
 }
 
 impl EntryKind {
     /// Whether a witness is sent entries of this kind with their payloads: it has
     /// to know who the others are, and where, but none of the data.
     pub fn is_for_witnesses(self) -> bool {
-        matches!(self, Self::Membership | Self::Contact)
+        matches!(self, Self::Membership | Self::Contact | Self::Founders)
     }
 
     /// The kind that `byte` stands for, if any.
@@ -35,6 +38,7 @@ impl EntryKind {
             2 => Some(Self::Session),
             3 => Some(Self::Membership),
             4 => Some(Self::Contact),
+            5 => Some(Self::Founders),
             _ => None,
         }
     }

@@ -121,15 +121,21 @@ pub fn recover(directory: impl AsRef<Path>) -> Result<Recovered, RecoverError> {
     }
     let last = group.trail.last();
     let term = group.hard_state.current_term.next();
-    let at = Position { term, index: last.index.next() };
-    let payload = encode_membership(&membership);
+    // Who joins later learns from the first of the two that there were others.
+    let entry = |after: u64, kind, payload| {
+        let position = Position { term, index: Index(last.index.0 + after) };
+        Entry { position, kind, payload }
+    };
+    let founders = entry(1, EntryKind::Founders, encode_membership(before));
+    let alone = entry(2, EntryKind::Membership, encode_membership(&membership));
+    let at = alone.position;
     let commit_index = group.hard_state.commit_index;
     let record = Record {
         group: GROUP,
         hard_state: HardState { current_term: term, voted_for: Some(me), commit_index },
         truncate_from: None,
         snapshot: None,
-        entries: vec![Entry { position: at, kind: EntryKind::Membership, payload }],
+        entries: vec![founders, alone],
     };
     log.append(&[record]).map_err(|error| RecoverError::Write(io::Error::other(error)))?;
     let removed = before.iter().filter(|id| *id != me).collect();

@@ -50,7 +50,8 @@ fn level(report: &Report) -> log::Level {
         Report::PeerReached { .. }
         | Report::PeerLost { .. }
         | Report::SnapshotSaved { .. }
-        | Report::SnapshotInstalled { .. } => log::Level::Info,
+        | Report::SnapshotInstalled { .. }
+        | Report::Members(_) => log::Level::Info,
         _ => log::Level::Warn,
     }
 }

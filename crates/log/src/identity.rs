@@ -52,8 +52,20 @@ pub(crate) fn write_peers<D: Disk>(
     disk: &D,
     peers: &BTreeMap<NodeId, KnownPeer>,
 ) -> io::Result<()> {
+    twin::replace(disk, PEERS, &peer_rows(peers))
+}
+
+/// The same with as many peers as there are in the file: also on a full disk.
+pub(crate) fn rewrite_peers<D: Disk>(
+    disk: &D,
+    peers: &BTreeMap<NodeId, KnownPeer>,
+) -> io::Result<()> {
+    twin::rewrite(disk, PEERS, &peer_rows(peers))
+}
+
+fn peer_rows(peers: &BTreeMap<NodeId, KnownPeer>) -> Vec<u8> {
     let row = |(id, peer): (&NodeId, &KnownPeer)| [id.0, peer.incarnation, peer.boots, peer.nonce];
-    twin::replace(disk, PEERS, &bytes(peers.iter().flat_map(row)))
+    bytes(peers.iter().flat_map(row))
 }
 
 pub(crate) fn read_peers<D: Disk>(disk: &D) -> Result<BTreeMap<NodeId, KnownPeer>, OpenError> {

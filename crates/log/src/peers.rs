@@ -3,7 +3,7 @@
 
 use crate::api::KnownPeer;
 use crate::disk::Disk;
-use crate::identity::write_peers;
+use crate::identity::{rewrite_peers, write_peers};
 use crate::log::Log;
 use driftless_raft::NodeId;
 use std::collections::BTreeMap;
@@ -11,14 +11,16 @@ use std::io;
 
 impl<D: Disk> Log<D> {
     /// Remembers what is known of a peer, durably. After an error what was known
-    /// before still is.
+    /// before still is. Other news of a peer that is known takes no room on the disk.
     pub fn remember_peer(&mut self, peer: NodeId, known: KnownPeer) -> io::Result<()> {
         if self.peers.get(&peer) == Some(&known) {
             return Ok(());
         }
         let mut peers = self.peers.clone();
-        peers.insert(peer, known);
-        write_peers(&self.disk, &peers)?;
+        match peers.insert(peer, known) {
+            Some(_) => rewrite_peers(&self.disk, &peers)?,
+            None => write_peers(&self.disk, &peers)?,
+        }
         self.peers = peers;
         Ok(())
     }

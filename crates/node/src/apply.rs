@@ -2,6 +2,7 @@
 
 use crate::cache::{entry_cost, follows};
 use crate::clients::refuse_all;
+use crate::dialling::Who;
 use crate::effects::{Permission, ReadPurpose};
 use crate::envelope::{Envelope, OpenSession, SessionId};
 use crate::node::Node;
@@ -9,11 +10,14 @@ use crate::port::{
     Action, Answer, ApplyJob, LogDone, LogJob, ReadFailure, Report, RequestError, SnapshotJob,
     StopReason,
 };
+use crate::roster::Roster;
 use crate::sessions::{Admission, Judged, Outcome, Sessions};
+use crate::sidecar;
 use crate::transfer::remove_older_snapshots;
 use bytes::Bytes;
 use driftless_codec::frame::AppendHead;
-use driftless_codec::{Entry, EntryKind};
+use driftless_codec::membership::decode_membership;
+use driftless_codec::{Contact, Entry, EntryKind};
 use driftless_log::SnapshotMeta;
 use driftless_raft::{Index, Input, Moment, Position};
 
@@ -55,6 +59,32 @@ pub(crate) struct Prepared {
     pub(crate) commands: Vec<Bytes>,
     pub(crate) judged: Vec<Judged>,
     pub(crate) asides: Vec<Aside>,
+    /// Whether who the members are, or where, is another.
+    pub(crate) members: bool,
+}
+
+/// An entry about members. Whether it changed anything. (What does not decode was
+/// never written by a node; it has no effect.)
+fn tell_roster(entry: &Entry, roster: &mut Roster) -> bool {
+    let before = roster.clone();
+    match entry.kind {
+        EntryKind::Membership => {
+            if let Some(entry) = entry.membership() {
+                roster.apply_membership(entry.membership);
+            }
+        }
+        EntryKind::Founders => {
+            if let Some(founders) = decode_membership(&entry.payload) {
+                roster.apply_founders(founders);
+            }
+        }
+        _ => {
+            if let Ok(contact) = Contact::decode(&entry.payload) {
+                roster.apply_contact(entry.position.index, contact);
+            }
+        }
+    }
+    *roster != before
 }
 
 impl Applier {
@@ -81,6 +111,7 @@ impl Applier {
         entries: impl Iterator<Item = &'a Entry>,
         count: usize,
         sessions: &mut Sessions,
+        roster: &mut Roster,
     ) -> Prepared {
         let mut prepared = Prepared {
             through: self.applied,
@@ -99,7 +130,10 @@ impl Applier {
             prepared.entries += 1;
             prepared.bytes += entry_cost(entry) as u64;
             match entry.kind {
-                EntryKind::Noop | EntryKind::Membership | EntryKind::Contact => {}
+                EntryKind::Noop => {}
+                EntryKind::Membership | EntryKind::Contact | EntryKind::Founders => {
+                    prepared.members |= tell_roster(entry, roster);
+                }
                 EntryKind::Session => {
                     // What does not decode was never written by a node; it has no effect.
                     if let Ok(open) = OpenSession::decode(&entry.payload) {
@@ -141,8 +175,9 @@ impl Node {
             }
             LogDone::Read { id, entries } => self.log_was_read(moment, id, entries, actions),
             LogDone::Compacted { snapshot } => remove_older_snapshots(snapshot, actions),
-            LogDone::PeerRemembered { peer, .. } => {
-                for change in self.links.remembered(peer, actions) {
+            LogDone::PeerRemembered { peer, known } => {
+                let who = Who::of(&self.raft, &self.roster, &self.options);
+                for change in self.links.remembered(peer, known, who, actions) {
                     self.links_changed(moment, change, actions);
                 }
             }
@@ -208,7 +243,12 @@ impl Node {
                 match entries {
                     Ok(entries) => {
                         let (count, entries) = (entries.len(), entries.iter());
-                        let prepared = self.applier.prepare(entries, count, &mut self.sessions);
+                        let prepared = self.applier.prepare(
+                            entries,
+                            count,
+                            &mut self.sessions,
+                            &mut self.roster,
+                        );
                         self.apply(prepared, actions);
                     }
                     Err(ReadFailure::Damaged(position)) => {
@@ -245,14 +285,15 @@ impl Node {
             let last = self.applier.applied;
             let membership = self.raft.trail().membership_at(last.index).clone();
             let meta = SnapshotMeta { last, membership };
-            let sidecar = self.sessions.encode();
+            let sidecar = sidecar::encode(&self.sessions, &self.roster);
             let maker = self.incarnation;
             actions.push(Action::Snapshot(SnapshotJob::Save { meta, sidecar, maker }));
         }
         let Some((first, last)) = self.applier.next() else { return };
         if let Some(entries) = self.payloads.range(first, last, BATCH_BYTES_MAX) {
             let (count, entries) = (entries.count(), entries.iter());
-            let prepared = self.applier.prepare(entries, count, &mut self.sessions);
+            let prepared =
+                self.applier.prepare(entries, count, &mut self.sessions, &mut self.roster);
             self.apply(prepared, actions);
         } else {
             self.applier.reading = true;
@@ -263,9 +304,12 @@ impl Node {
     }
 
     fn apply(&mut self, prepared: Prepared, actions: &mut Vec<Action>) {
-        let Prepared { through, entries, bytes, commands, judged, asides } = prepared;
+        let Prepared { through, entries, bytes, commands, judged, asides, members } = prepared;
         if entries == 0 {
             return;
+        }
+        if members {
+            self.members_changed(actions);
         }
         self.snapshots.count(entries, bytes);
         for aside in asides {
@@ -281,6 +325,18 @@ impl Node {
         actions.push(Action::Apply(ApplyJob { through, commands }));
     }
 
+    /// The log, or a snapshot, says something else of the members than before.
+    pub(crate) fn members_changed(&mut self, actions: &mut Vec<Action>) {
+        self.links_due = true;
+        self.changes.due = true;
+        let now = self.roster.membership();
+        if self.told_members != *now {
+            self.told_members.clone_from(now);
+            actions.push(Action::Report(Report::Members(now.clone())));
+        }
+        actions.push(Action::MembersChanged);
+    }
+
     pub(crate) fn applied(&mut self, replies: &[Bytes], actions: &mut Vec<Action>) {
         let Some((through, judged)) = self.applier.outstanding.take() else { return };
         self.sessions.settle(&judged, replies);
@@ -292,6 +348,7 @@ impl Node {
             }
         }
         self.applier.applied = through;
+        self.changes.due |= !self.changes.is_idle();
         self.payloads.mark_applied(through.index);
         self.payloads.evict(through.index.min(self.raft.durable_index()));
         self.serve_reads(actions);

@@ -16,7 +16,12 @@ use std::collections::BTreeMap;
 const FORWARD_BYTES_MAX: u64 = 1 << 20;
 
 impl Node {
-    pub(crate) fn ask(&mut self, request: ClientRequest, actions: &mut Vec<Action>) {
+    pub(crate) fn ask(
+        &mut self,
+        moment: Moment,
+        request: ClientRequest,
+        actions: &mut Vec<Action>,
+    ) {
         match request {
             ClientRequest::Propose { token, command, deadline } => {
                 let bytes = command.len();
@@ -35,8 +40,15 @@ impl Node {
                 }
             }
             ClientRequest::Read { token, deadline } => self.reads.ask(token, deadline),
-            ClientRequest::Change { token, .. } | ClientRequest::Transfer { token, .. } => {
-                refuse(token, RequestError::NotLeader { leader: self.raft.leader() }, actions);
+            ClientRequest::Change { token, change, deadline } => {
+                if let Err(error) = self.ask_change(token, change, deadline) {
+                    refuse(token, error, actions);
+                }
+            }
+            ClientRequest::Transfer { token, to, deadline } => {
+                if let Err(error) = self.ask_transfer(moment, token, to, deadline, actions) {
+                    refuse(token, error, actions);
+                }
             }
         }
     }
@@ -185,6 +197,8 @@ impl Node {
         }
         if self.housekeeping_at.is_some_and(|at| at <= moment.now) {
             self.housekeeping_at = None;
+            self.changes.due = true;
+            self.links_due = true;
             let no_answer = match self.raft.leader() {
                 Some(_) => RequestError::TimedOut,
                 None => RequestError::NoLeader,

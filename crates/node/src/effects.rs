@@ -79,13 +79,14 @@ impl Node {
             Effect::StopSnapshot { to, .. } => {
                 self.snapshots.sending.remove(&to);
             }
-            // Whoever asked reads it off the effect; links follow the membership
-            // when the server can change it.
-            Effect::AcceptChange { .. }
-            | Effect::RefuseChange { .. }
-            | Effect::MembershipChanged { .. }
-            | Effect::RefuseTransfer { .. }
-            | Effect::TransferEnded { .. } => {}
+            Effect::AcceptChange { at, .. } => self.changes.judged = Some(Ok(at.index)),
+            Effect::RefuseChange { reason } => self.changes.judged = Some(Err(reason)),
+            Effect::MembershipChanged { .. } => {
+                self.links_due = true;
+                self.changes.due = true;
+            }
+            Effect::RefuseTransfer { reason } => self.changes.transfer_refused = Some(reason),
+            Effect::TransferEnded { .. } => self.changes.due = true,
             Effect::Apply { through } => {
                 self.applier.target = self.applier.target.max(through);
                 self.pump(actions);
@@ -104,6 +105,8 @@ impl Node {
                     self.proposals.requeue_all();
                     self.reads.abandon();
                 }
+                self.changes.due = true;
+                self.links_due = true;
                 actions.push(Action::StatusChanged);
             }
         }

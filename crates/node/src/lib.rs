@@ -8,9 +8,12 @@
 
 #![forbid(unsafe_code)]
 
+mod acquaintance;
 mod apply;
 mod cache;
+mod changes;
 mod clients;
+mod dialling;
 mod effects;
 mod envelope;
 mod links;
@@ -24,7 +27,9 @@ pub mod port;
 mod proposals;
 mod reads;
 mod room;
+mod roster;
 mod sessions;
+mod sidecar;
 mod snapshot_port;
 mod snapshots;
 mod transfer;

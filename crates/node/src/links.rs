@@ -5,11 +5,13 @@
 //! answer. Both ends hold the other to the incarnation that they first knew it
 //! with, and remember that durably before a word is believed.
 
+use crate::acquaintance::Acquaintance;
+use crate::dialling::{Dialling, Who};
 use crate::port::{Action, Frame, FrameFault, LinkId, LogJob, Report, StopReason};
 use driftless_codec::PeerFrame;
 use driftless_codec::frame::{DiskId, Hello, HelloRefusal, HelloReply, Standing};
 use driftless_log::{Identity, KnownPeer};
-use driftless_raft::{GroupId, NodeId};
+use driftless_raft::{GroupId, NodeId, Time};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How far a link's handshake has come.
@@ -30,13 +32,11 @@ enum Stage {
 #[derive(Debug)]
 pub(crate) struct Links {
     identity: Identity,
+    /// Tells this process from others on the same data directory.
+    nonce: u64,
     group: GroupId,
-    members: Vec<NodeId>,
-    /// The incarnation that each peer was first met with: whoever comes with
-    /// another is refused, also while it is still being written down.
-    known: BTreeMap<NodeId, KnownPeer>,
-    /// Those of them that are not on disk yet.
-    unwritten: BTreeSet<NodeId>,
+    pub(crate) acquaintance: Acquaintance,
+    dialling: Dialling,
     stages: BTreeMap<LinkId, Stage>,
     outbound: BTreeMap<NodeId, LinkId>,
     inbound: BTreeMap<NodeId, LinkId>,
@@ -47,6 +47,8 @@ pub(crate) struct Links {
 pub(crate) enum Change {
     /// Nothing.
     None,
+    /// A peer has called: it may have to be called back.
+    Called,
     /// Frames to this peer will be sent from now on.
     Reached(NodeId),
     /// A link with this peer is gone.
@@ -56,16 +58,16 @@ pub(crate) enum Change {
 impl Links {
     pub(crate) fn new(
         identity: Identity,
+        nonce: u64,
         group: GroupId,
-        members: Vec<NodeId>,
         known: BTreeMap<NodeId, KnownPeer>,
     ) -> Self {
         Self {
             identity,
+            nonce,
             group,
-            members,
-            known,
-            unwritten: BTreeSet::new(),
+            acquaintance: Acquaintance::new(known),
+            dialling: Dialling::default(),
             stages: BTreeMap::new(),
             outbound: BTreeMap::new(),
             inbound: BTreeMap::new(),
@@ -76,21 +78,67 @@ impl Links {
         self.stages.insert(link, Stage::HelloDue);
     }
 
-    pub(crate) fn connected(&mut self, link: LinkId, peer: NodeId, actions: &mut Vec<Action>) {
+    pub(crate) fn connected(
+        &mut self,
+        link: LinkId,
+        peer: NodeId,
+        who: Who<'_>,
+        actions: &mut Vec<Action>,
+    ) {
         self.stages.insert(link, Stage::ReplyDue { peer });
         let hello = PeerFrame::Hello(Hello {
             cluster_id: self.identity.cluster_id,
             node_id: self.identity.node_id,
-            disk: self.disk(),
+            disk: self.disk(who),
             to: peer,
-            address: String::new(),
+            address: who.address(who.me).unwrap_or_default().to_owned(),
         });
         self.write(link, &hello, actions);
     }
 
-    fn disk(&self) -> DiskId {
-        let Identity { incarnation, boots, .. } = self.identity;
-        DiskId { incarnation, boots, nonce: 0, standing: Standing::First }
+    /// What is behind our own name.
+    fn disk(&self, who: Who<'_>) -> DiskId {
+        let Identity { incarnation, boots, replacement, .. } = self.identity;
+        let applied = who.roster.membership();
+        let standing = match (replacement, applied.readmitted.get(&who.me)) {
+            (false, _) => Standing::First,
+            (true, Some(taken_in)) if *taken_in == incarnation => Standing::Readmitted,
+            (true, _) => Standing::Replacement,
+        };
+        DiskId { incarnation, boots, nonce: self.nonce, standing }
+    }
+
+    /// Dials and hangs up as the membership and the addresses want it. The changes
+    /// are of links that were closed for it.
+    pub(crate) fn follow(
+        &mut self,
+        now: Time,
+        grace_us: u64,
+        who: Who<'_>,
+        actions: &mut Vec<Action>,
+    ) -> Vec<Change> {
+        // Also those of whom it is yet to be written down who they are.
+        let caller = |stage: &Stage| match stage {
+            Stage::Inbound { peer } | Stage::Remembering { peer, inbound: true } => Some(*peer),
+            _ => None,
+        };
+        let callers = self.stages.values().filter_map(caller).collect();
+        let gone = self.dialling.update(now, grace_us, who, &callers, actions);
+        let mut changes = Vec::new();
+        for peer in gone {
+            let links = [self.inbound.get(&peer), self.outbound.get(&peer)];
+            let links: Vec<LinkId> = links.into_iter().flatten().copied().collect();
+            for link in links {
+                actions.push(Action::Close { link });
+                changes.push(self.closed(link, actions));
+            }
+        }
+        changes
+    }
+
+    /// Whether time is to bring something to links.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.dialling.is_idle()
     }
 
     /// The peer whose frames this link brings, once its handshake is done.
@@ -133,39 +181,55 @@ impl Links {
         &mut self,
         link: LinkId,
         frame: &PeerFrame,
+        who: Who<'_>,
         actions: &mut Vec<Action>,
     ) -> Change {
         match (self.stages.get(&link), frame) {
-            (Some(Stage::HelloDue), PeerFrame::Hello(hello)) => self.on_hello(link, hello, actions),
+            (Some(Stage::HelloDue), PeerFrame::Hello(hello)) => {
+                self.on_hello(link, hello, who, actions)
+            }
+            (Some(Stage::HelloDue), PeerFrame::Lookup { address }) => {
+                self.on_lookup(link, address, who, actions);
+                Change::None
+            }
             (Some(Stage::ReplyDue { peer }), PeerFrame::HelloReply(reply)) => {
                 let peer = *peer;
-                self.on_reply(link, peer, reply, actions)
+                self.on_reply(link, peer, reply, who, actions)
             }
             _ => self.close(link, FrameFault::OutOfTurn, actions),
         }
     }
 
-    fn on_hello(&mut self, link: LinkId, hello: &Hello, actions: &mut Vec<Action>) -> Change {
-        let known = self.known.get(&hello.node_id).copied();
+    fn on_hello(
+        &mut self,
+        link: LinkId,
+        hello: &Hello,
+        who: Who<'_>,
+        actions: &mut Vec<Action>,
+    ) -> Change {
+        let caller = hello.node_id;
         let refusal = if hello.cluster_id != self.identity.cluster_id {
             Some(HelloRefusal::Cluster)
-        } else if hello.to != self.identity.node_id {
+        } else if hello.to != who.me {
             Some(HelloRefusal::NotMe)
-        } else if !self.members.contains(&hello.node_id) || hello.node_id == self.identity.node_id {
+        } else if caller == who.me {
             Some(HelloRefusal::NotAMember)
-        } else if known.is_some_and(|known| known.incarnation != hello.disk.incarnation) {
-            Some(HelloRefusal::Incarnation)
+        } else if who.is_gone(caller) {
+            Some(HelloRefusal::Removed)
         } else {
-            None
+            // Others may be members of a membership that we do not have yet (§6: a
+            // server takes entries of a leader that it does not know).
+            self.acquaintance.judge(caller, hello.disk, who.in_force)
         };
         if let Some(refusal) = refusal {
-            actions.push(Action::Report(Report::CallerRefused { caller: hello.node_id, refusal }));
-            self.reply(link, Some(refusal), actions);
+            actions.push(Action::Report(Report::CallerRefused { caller, refusal }));
+            self.reply(link, Some(refusal), who, actions);
             actions.push(Action::Close { link });
             self.stages.remove(&link);
             return Change::None;
         }
-        self.know(link, hello.node_id, hello.disk, true, actions)
+        self.dialling.return_address(caller, &hello.address);
+        self.know(link, caller, hello.disk, true, who, actions)
     }
 
     fn on_reply(
@@ -173,60 +237,98 @@ impl Links {
         link: LinkId,
         peer: NodeId,
         reply: &HelloReply,
+        who: Who<'_>,
         actions: &mut Vec<Action>,
     ) -> Change {
+        let same_cluster = reply.cluster_id == self.identity.cluster_id;
         if let Some(refusal) = reply.refusal {
             actions.push(Action::Report(Report::RefusedBy { peer, refusal }));
             actions.push(Action::Close { link });
             self.stages.remove(&link);
             // Only a member of our own cluster can know what we were.
-            if refusal == HelloRefusal::Incarnation && reply.cluster_id == self.identity.cluster_id
-            {
-                actions.push(Action::Stop(StopReason::UnknownIncarnation { peer }));
-            }
+            let stop = match refusal {
+                _ if !same_cluster => None,
+                HelloRefusal::Removed => Some(StopReason::Removed),
+                HelloRefusal::OlderDisk => Some(StopReason::OlderDisk { peer }),
+                // One that is to be brought back waits for that.
+                HelloRefusal::Incarnation if self.disk(who).standing != Standing::Replacement => {
+                    Some(StopReason::UnknownIncarnation { peer })
+                }
+                _ => None,
+            };
+            actions.extend(stop.map(Action::Stop));
             return Change::None;
         }
-        let right = reply.node_id == peer && reply.cluster_id == self.identity.cluster_id;
-        let known =
-            self.known.get(&peer).is_none_or(|known| known.incarnation == reply.disk.incarnation);
-        if !right || !known {
-            actions.push(Action::Report(if right {
-                Report::PeerLostItsDisk { peer }
-            } else {
-                Report::WrongPeer { peer, answered: reply.node_id, cluster_id: reply.cluster_id }
+        let right = reply.node_id == peer && same_cluster;
+        let fault = right.then(|| self.acquaintance.judge(peer, reply.disk, who.in_force));
+        if fault != Some(None) {
+            actions.push(Action::Report(match fault {
+                Some(Some(HelloRefusal::OlderDisk)) => Report::PeerHasAnOlderDisk { peer },
+                Some(_) => Report::PeerLostItsDisk { peer },
+                None => Report::WrongPeer {
+                    peer,
+                    answered: reply.node_id,
+                    cluster_id: reply.cluster_id,
+                },
             }));
             actions.push(Action::Close { link });
             self.stages.remove(&link);
             return Change::None;
         }
-        self.know(link, peer, reply.disk, false, actions)
+        self.know(link, peer, reply.disk, false, who, actions)
     }
 
-    /// Goes on at once with a known peer; else its incarnation is written down first.
+    /// Somebody who knows an address only wants to know the rest.
+    fn on_lookup(&mut self, link: LinkId, own: &str, who: Who<'_>, actions: &mut Vec<Action>) {
+        let membership = who.roster.membership().clone();
+        let addresses: BTreeMap<NodeId, String> =
+            membership.iter().filter_map(|id| Some((id, who.address(id)?.to_owned()))).collect();
+        let parts = |addresses: &str| {
+            let parts = addresses.split(',').map(|part| part.trim().trim_end_matches('/'));
+            parts.filter(|part| !part.is_empty()).map(str::to_owned).collect::<BTreeSet<_>>()
+        };
+        let own = parts(own);
+        let goes_by = |(_, address): &(&NodeId, &String)| !own.is_disjoint(&parts(address));
+        let member = addresses.iter().find(goes_by).map(|(id, _)| *id);
+        let cluster_id = self.identity.cluster_id;
+        let reply = PeerFrame::LookupReply { cluster_id, member, membership, addresses };
+        self.write(link, &reply, actions);
+        actions.push(Action::Close { link });
+        self.stages.remove(&link);
+    }
+
+    /// Goes on at once with a peer that is as we know it; else it is written down
+    /// first what it is now.
     fn know(
         &mut self,
         link: LinkId,
         peer: NodeId,
         disk: DiskId,
         inbound: bool,
+        who: Who<'_>,
         actions: &mut Vec<Action>,
     ) -> Change {
-        let DiskId { incarnation, boots, nonce, .. } = disk;
-        let known = KnownPeer { incarnation, boots, nonce };
-        if self.known.insert(peer, known).is_none() {
-            self.unwritten.insert(peer);
+        if let Some(known) = self.acquaintance.meet(peer, disk) {
             actions.push(Action::Log(LogJob::RememberPeer { peer, known }));
         }
-        if self.unwritten.contains(&peer) {
+        if self.acquaintance.is_unwritten(peer) {
             self.stages.insert(link, Stage::Remembering { peer, inbound });
             return Change::None;
         }
-        self.open(link, peer, inbound, actions)
+        self.open(link, peer, inbound, who, actions)
     }
 
-    /// The peer's incarnation is on disk: its links may go on.
-    pub(crate) fn remembered(&mut self, peer: NodeId, actions: &mut Vec<Action>) -> Vec<Change> {
-        self.unwritten.remove(&peer);
+    /// What is known of the peer is on disk: its links may go on.
+    pub(crate) fn remembered(
+        &mut self,
+        peer: NodeId,
+        known: KnownPeer,
+        who: Who<'_>,
+        actions: &mut Vec<Action>,
+    ) -> Vec<Change> {
+        if !self.acquaintance.written(peer, known) {
+            return Vec::new();
+        }
         let waiting: Vec<(LinkId, bool)> = self
             .stages
             .iter()
@@ -235,7 +337,7 @@ impl Links {
                 _ => None,
             })
             .collect();
-        let open = |(link, inbound)| self.open(link, peer, inbound, actions);
+        let open = |(link, inbound)| self.open(link, peer, inbound, who, actions);
         waiting.into_iter().map(open).collect()
     }
 
@@ -244,6 +346,7 @@ impl Links {
         link: LinkId,
         peer: NodeId,
         inbound: bool,
+        who: Who<'_>,
         actions: &mut Vec<Action>,
     ) -> Change {
         let stage = if inbound { Stage::Inbound { peer } } else { Stage::Outbound { peer } };
@@ -256,18 +359,24 @@ impl Links {
             actions.push(Action::Close { link: older });
         }
         if inbound {
-            self.reply(link, None, actions);
-            return Change::None;
+            self.reply(link, None, who, actions);
+            return Change::Called;
         }
         actions.push(Action::Report(Report::PeerReached { peer }));
         Change::Reached(peer)
     }
 
-    fn reply(&self, link: LinkId, refusal: Option<HelloRefusal>, actions: &mut Vec<Action>) {
+    fn reply(
+        &self,
+        link: LinkId,
+        refusal: Option<HelloRefusal>,
+        who: Who<'_>,
+        actions: &mut Vec<Action>,
+    ) {
         let reply = PeerFrame::HelloReply(HelloReply {
             cluster_id: self.identity.cluster_id,
             node_id: self.identity.node_id,
-            disk: self.disk(),
+            disk: self.disk(who),
             refusal,
         });
         self.write(link, &reply, actions);

@@ -1,6 +1,8 @@
 //! The handshake of peers, and what comes of links.
 
 use super::*;
+use crate::roster::Roster;
+use driftless_raft::Membership;
 
 const A: NodeId = NodeId(1);
 const B: NodeId = NodeId(2);
@@ -9,7 +11,26 @@ fn links(node_id: NodeId, incarnation: u64, known_peers: &[(NodeId, u64)]) -> Li
     let identity = Identity::new(9, node_id, incarnation);
     let known =
         |&(id, incarnation): &(NodeId, u64)| (id, KnownPeer { incarnation, boots: 1, nonce: 0 });
-    Links::new(identity, GroupId(1), vec![A, B], known_peers.iter().map(known).collect())
+    Links::new(identity, 0, GroupId(1), known_peers.iter().map(known).collect())
+}
+
+/// What a member of the group of A and B knows about members.
+struct Group {
+    in_force: Membership,
+    roster: Roster,
+    named: BTreeMap<NodeId, String>,
+}
+
+impl Group {
+    fn new() -> Self {
+        let in_force = Membership::of([A, B]);
+        Self { roster: Roster::of(in_force.clone()), in_force, named: BTreeMap::new() }
+    }
+
+    fn who(&self, me: NodeId) -> Who<'_> {
+        let Self { in_force, roster, named } = self;
+        Who { me, in_force, roster, named, leads: false }
+    }
 }
 
 /// A calls B, with a data directory of this incarnation.
@@ -36,21 +57,26 @@ fn split(actions: &mut Vec<Action>) -> (Vec<PeerFrame>, Vec<Action>) {
 
 /// A calls B over link 1 (A's count) = link 5 (B's count).
 fn call(a: &mut Links, b: &mut Links) -> (Vec<Action>, Vec<Action>, Change) {
+    let group = Group::new();
     let mut actions = Vec::new();
-    a.connected(LinkId(1), B, &mut actions);
+    a.connected(LinkId(1), B, group.who(A), &mut actions);
     let (hello, _) = split(&mut actions);
     b.accepted(LinkId(5));
-    b.shake(LinkId(5), &hello[0], &mut actions);
+    b.shake(LinkId(5), &hello[0], group.who(B), &mut actions);
     let (mut reply, mut at_b) = split(&mut actions);
     if reply.is_empty() {
-        b.remembered(A, &mut actions);
+        let Some(Action::Log(LogJob::RememberPeer { known, .. })) = at_b.first() else {
+            panic!("{at_b:?}")
+        };
+        b.remembered(A, *known, group.who(B), &mut actions);
         let (late, more) = split(&mut actions);
         reply = late;
         at_b.extend(more);
     }
-    let mut change = a.shake(LinkId(1), &reply[0], &mut actions);
-    if let Some(Action::Log(LogJob::RememberPeer { .. })) = actions.last() {
-        change = a.remembered(B, &mut actions)[0];
+    let mut change = a.shake(LinkId(1), &reply[0], group.who(A), &mut actions);
+    if let Some(Action::Log(LogJob::RememberPeer { known, .. })) = actions.last() {
+        let known = *known;
+        change = a.remembered(B, known, group.who(A), &mut actions)[0];
     }
     (actions, at_b, change)
 }
@@ -97,17 +123,16 @@ fn a_peer_that_answers_with_a_new_data_directory_is_not_talked_to() {
 
 #[test]
 fn another_cluster_and_a_wrong_address_are_refused_by_name() {
-    let mut b = links(B, 22, &[]);
+    let (mut b, group) = (links(B, 22, &[]), Group::new());
     let good = hello(1);
     for (hello, refusal) in [
         (Hello { cluster_id: 8, ..good.clone() }, HelloRefusal::Cluster),
         (Hello { to: A, ..good.clone() }, HelloRefusal::NotMe),
-        (Hello { node_id: NodeId(3), ..good.clone() }, HelloRefusal::NotAMember),
         (Hello { node_id: B, ..good.clone() }, HelloRefusal::NotAMember),
     ] {
         let mut actions = Vec::new();
         b.accepted(LinkId(7));
-        b.shake(LinkId(7), &PeerFrame::Hello(hello), &mut actions);
+        b.shake(LinkId(7), &PeerFrame::Hello(hello), group.who(B), &mut actions);
         let (frames, _) = split(&mut actions);
         assert!(
             matches!(frames[0], PeerFrame::HelloReply(HelloReply { refusal: Some(r), .. }) if r == refusal)
@@ -118,12 +143,12 @@ fn another_cluster_and_a_wrong_address_are_refused_by_name() {
 
 #[test]
 fn a_newer_link_takes_the_older_ones_place() {
-    let mut b = links(B, 22, &[(A, 11)]);
+    let (mut b, group) = (links(B, 22, &[(A, 11)]), Group::new());
     let hello = PeerFrame::Hello(hello(11));
     let mut actions = Vec::new();
     for link in [LinkId(5), LinkId(6)] {
         b.accepted(link);
-        b.shake(link, &hello, &mut actions);
+        b.shake(link, &hello, group.who(B), &mut actions);
     }
     assert_eq!(b.sender(LinkId(5)), None, "frames of the older link are dropped");
     assert_eq!(b.sender(LinkId(6)), Some(A));
@@ -133,10 +158,10 @@ fn a_newer_link_takes_the_older_ones_place() {
 
 #[test]
 fn a_frame_out_of_turn_closes_the_link() {
-    let mut b = links(B, 22, &[(A, 11)]);
+    let (mut b, group) = (links(B, 22, &[(A, 11)]), Group::new());
     let mut actions = Vec::new();
     b.accepted(LinkId(5));
-    b.shake(LinkId(5), &PeerFrame::Forward { entries: vec![] }, &mut actions);
+    b.shake(LinkId(5), &PeerFrame::Forward { entries: vec![] }, group.who(B), &mut actions);
     assert!(matches!(actions.last(), Some(Action::Close { link: LinkId(5) })));
     assert!(!b.is_open(LinkId(5)));
 }
@@ -145,19 +170,136 @@ fn a_frame_out_of_turn_closes_the_link() {
 /// second would be heard on the strength of what was written of the first.
 #[test]
 fn of_two_data_directories_under_one_name_the_first_has_it() {
-    let mut b = links(B, 22, &[]);
+    let (mut b, group) = (links(B, 22, &[]), Group::new());
     let hello = |incarnation| PeerFrame::Hello(hello(incarnation));
     let mut actions = Vec::new();
     b.accepted(LinkId(5));
-    b.shake(LinkId(5), &hello(11), &mut actions);
+    b.shake(LinkId(5), &hello(11), group.who(B), &mut actions);
     b.closed(LinkId(5), &mut actions);
     b.accepted(LinkId(6));
-    b.shake(LinkId(6), &hello(12), &mut actions);
-    b.remembered(A, &mut actions);
+    b.shake(LinkId(6), &hello(12), group.who(B), &mut actions);
+    let first = KnownPeer { incarnation: 11, boots: 1, nonce: 0 };
+    b.remembered(A, first, group.who(B), &mut actions);
     assert!(!b.is_open(LinkId(6)), "it was refused");
     b.accepted(LinkId(7));
-    b.shake(LinkId(7), &hello(11), &mut actions);
+    b.shake(LinkId(7), &hello(11), group.who(B), &mut actions);
     assert_eq!(b.sender(LinkId(7)), Some(A));
     let remembers = |action: &&Action| matches!(action, Action::Log(LogJob::RememberPeer { .. }));
     assert_eq!(actions.iter().filter(remembers).count(), 1);
+}
+
+/// A copy of a data directory from before a restart, or two processes on copies of
+/// one: neither knows all that its member promised.
+#[test]
+fn an_older_copy_of_a_data_directory_is_refused() {
+    let (mut b, group) = (links(B, 22, &[]), Group::new());
+    let mut call = |boots, nonce| {
+        let mut actions = Vec::new();
+        let mut hello = hello(11);
+        (hello.disk.boots, hello.disk.nonce) = (boots, nonce);
+        b.accepted(LinkId(5));
+        b.shake(LinkId(5), &PeerFrame::Hello(hello), group.who(B), &mut actions);
+        for action in std::mem::take(&mut actions) {
+            match action {
+                Action::Log(LogJob::RememberPeer { peer, known }) => {
+                    b.remembered(peer, known, group.who(B), &mut actions);
+                }
+                other => actions.push(other),
+            }
+        }
+        let heard = b.sender(LinkId(5)) == Some(A);
+        b.closed(LinkId(5), &mut actions);
+        (heard, split(&mut actions).0)
+    };
+    let older = |frames: Vec<PeerFrame>| {
+        let refusal = Some(HelloRefusal::OlderDisk);
+        matches!(&frames[..], [PeerFrame::HelloReply(reply)] if reply.refusal == refusal)
+    };
+    assert!(call(4, 1).0);
+    assert!(call(4, 1).0, "another link of the same process");
+    assert!(call(6, 2).0, "it was restarted, and not only once");
+    let (heard, frames) = call(5, 3);
+    assert!(!heard && older(frames), "started once more on an older copy");
+    let (heard, frames) = call(6, 4);
+    assert!(!heard && older(frames), "started on a copy as old as the one that runs");
+    assert!(call(6, 2).0);
+}
+
+/// Its old disk is gone, and nobody may believe the new one before the group has
+/// said that it must begin anew as a learner.
+#[test]
+fn a_replaced_disk_is_heard_once_the_group_has_taken_it_in() {
+    let (mut b, mut group) = (links(B, 22, &[(A, 11)]), Group::new());
+    let call = |b: &mut Links, group: &Group, standing| {
+        let mut hello = hello(12);
+        hello.disk.standing = standing;
+        let mut actions = Vec::new();
+        b.accepted(LinkId(5));
+        b.shake(LinkId(5), &PeerFrame::Hello(hello), group.who(B), &mut actions);
+        for action in std::mem::take(&mut actions) {
+            if let Action::Log(LogJob::RememberPeer { peer, known }) = action {
+                b.remembered(peer, known, group.who(B), &mut actions);
+            }
+        }
+        let heard = b.sender(LinkId(5)) == Some(A);
+        b.closed(LinkId(5), &mut actions);
+        heard
+    };
+    assert!(!call(&mut b, &group, Standing::Replacement));
+    assert_eq!(b.acquaintance.lost(&group.in_force), [(A, 12)], "the leader may want to know");
+    assert!(!call(&mut b, &group, Standing::First), "it does not even say that it is new");
+    group.in_force = group
+        .in_force
+        .changed(&[driftless_raft::Change::Readmit { id: A, incarnation: 12 }])
+        .unwrap();
+    assert!(b.acquaintance.lost(&group.in_force).is_empty());
+    assert!(call(&mut b, &group, Standing::Replacement));
+
+    // One who does not have that entry yet may have to hear of it from A itself.
+    let (mut behind, group) = (links(B, 22, &[(A, 11)]), Group::new());
+    assert!(call(&mut behind, &group, Standing::Readmitted));
+    // Now it is the old one that is refused.
+    let mut actions = Vec::new();
+    behind.accepted(LinkId(6));
+    behind.shake(LinkId(6), &PeerFrame::Hello(hello(11)), group.who(B), &mut actions);
+    assert!(!behind.is_open(LinkId(6)));
+}
+
+#[test]
+fn a_removed_member_is_told_so_and_stops() {
+    let (mut a, mut b) = (links(A, 11, &[(B, 22)]), links(B, 22, &[(A, 11)]));
+    let (at_a, mut at_b) = (Group::new(), Group::new());
+    at_b.in_force = Membership::of([B]);
+    let mut actions = Vec::new();
+    a.connected(LinkId(1), B, at_a.who(A), &mut actions);
+    let (hello, _) = split(&mut actions);
+    b.accepted(LinkId(5));
+    b.shake(LinkId(5), &hello[0], at_b.who(B), &mut actions);
+    assert_eq!(b.sender(LinkId(5)), Some(A), "its removal may yet be undone");
+    at_b.roster.apply_membership(Membership::of([B]));
+    actions.clear();
+    b.accepted(LinkId(6));
+    b.shake(LinkId(6), &hello[0], at_b.who(B), &mut actions);
+    let (reply, _) = split(&mut actions);
+    a.shake(LinkId(1), &reply[0], at_a.who(A), &mut actions);
+    assert!(matches!(actions.last(), Some(Action::Stop(StopReason::Removed))), "{actions:?}");
+}
+
+#[test]
+fn somebody_who_knows_an_address_only_is_told_the_rest() {
+    let (mut b, mut group) = (links(B, 22, &[]), Group::new());
+    group.named = BTreeMap::from([(A, "http://a:1,http://a:2/".into()), (B, "b:1".into())]);
+    for (own, expected) in [("http://a:2", Some(A)), ("b:1", Some(B)), ("c:1", None), ("", None)] {
+        let mut actions = Vec::new();
+        b.accepted(LinkId(5));
+        let lookup = PeerFrame::Lookup { address: own.into() };
+        b.shake(LinkId(5), &lookup, group.who(B), &mut actions);
+        let (frames, rest) = split(&mut actions);
+        let [PeerFrame::LookupReply { cluster_id: 9, member, membership, addresses }] = &frames[..]
+        else {
+            panic!("{frames:?}")
+        };
+        assert_eq!((*member, membership, addresses), (expected, &group.in_force, &group.named));
+        assert!(matches!(rest[..], [Action::Close { link: LinkId(5) }]));
+    }
 }

@@ -1,15 +1,19 @@
 //! The node itself: events in, actions out, one owner of all its state.
 
 use crate::apply::Applier;
+use crate::changes::Changes;
 use crate::clients::{refuse, refuse_all};
+use crate::dialling::Who;
 use crate::effects::{Encoded, ReadPurpose};
 use crate::links::Links;
 use crate::payloads::Payloads;
-use crate::port::{Action, Event, LogJob, Members, NodeOptions, RequestError, Status};
+use crate::port::{Action, Event, LogJob, Members, NodeOptions, RequestError, Status, StopReason};
 use crate::proposals::Proposals;
 use crate::reads::Reads;
 use crate::room::LogRoom;
+use crate::roster::Roster;
 use crate::sessions::Sessions;
+use crate::sidecar;
 use crate::snapshots::Snapshots;
 use bytes::Bytes;
 use driftless_codec::EntryKind;
@@ -17,8 +21,8 @@ use driftless_codec::frame::ForwardRefusal;
 use driftless_log::{Identity, KnownPeer, Recovered};
 use driftless_machine::Durable;
 use driftless_raft::{
-    Effects, GroupId, Index, Input, Moment, NodeId, Position, Raft, RestartError, Restored, Term,
-    Time,
+    Effects, GroupId, Index, Input, Membership, Moment, NodeId, Position, Promotion, Raft,
+    RestartError, Restored, Term, Time,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -79,6 +83,10 @@ pub struct Node {
     pub(crate) proposals: Proposals,
     pub(crate) reads: Reads,
     pub(crate) sessions: Sessions,
+    pub(crate) roster: Roster,
+    /// The members that people were told of last.
+    pub(crate) told_members: Membership,
+    pub(crate) changes: Changes,
     pub(crate) applier: Applier,
     pub(crate) snapshots: Snapshots,
     /// Commands that followers forwarded and that wait for the next flush.
@@ -89,6 +97,10 @@ pub struct Node {
     pub(crate) next_log_read: u64,
     pub(crate) room: LogRoom,
     pub(crate) housekeeping_at: Option<Time>,
+    /// Whether links may have to follow a change of members or addresses.
+    pub(crate) links_due: bool,
+    /// This member was removed, and stops then.
+    pub(crate) leaves_at: Option<Time>,
     pub(crate) started: bool,
     pub(crate) stopped: bool,
     pub(crate) encoded: Option<Encoded>,
@@ -114,7 +126,7 @@ impl Node {
                 directory: identity.node_id,
             });
         }
-        let Identity { node_id, incarnation, .. } = identity;
+        let Identity { node_id, incarnation, replacement, .. } = identity;
         let Recovered { group, hard_state, trail, membership: _, snapshot, damaged } = recovered;
         if let Some(position) = damaged.first() {
             return Err(StartError::EntryDamaged(*position));
@@ -125,8 +137,10 @@ impl Node {
         if in_machine.index >= trail.base().index && !trail.contains(in_machine) {
             return Err(StartError::Machine("it has applied entries that the log does not hold"));
         }
-        let sessions = Sessions::decode(&machine.sidecar)
+        let own = sidecar::decode(&machine.sidecar)
             .map_err(|_| StartError::Machine("its sidecar does not decode"))?;
+        let at_base = || Roster::of(trail.membership_at(trail.base().index).clone());
+        let (sessions, roster) = own.unwrap_or_else(|| (Sessions::default(), at_base()));
         let mut snapshots = Snapshots::new(snapshot);
         if let Some(newest) = &snapshots.newest
             && newest.last.index > in_machine.index
@@ -137,11 +151,15 @@ impl Node {
         if let Some(newest) = &snapshots.newest {
             hard_state.commit_index = hard_state.commit_index.max(newest.last.index);
         }
-        let members = trail.membership().iter().collect();
-        let links = Links::new(identity, group, members, known_peers);
-        let restored = Restored { hard_state, trail, replacement: None };
-        let raft =
-            Raft::new(options.raft.clone(), restored, moment).map_err(StartError::Restart)?;
+        let nonce = moment.random.rotate_left(16);
+        let links = Links::new(identity, nonce, group, known_peers);
+        let replacement = replacement.then_some(incarnation);
+        let restored = Restored { hard_state, trail, replacement };
+        let mut config = options.raft.clone();
+        if options.readmit_lost_disks && config.promotion == Promotion::ByHand {
+            config.promotion = Promotion::Readmitted;
+        }
+        let raft = Raft::new(config, restored, moment).map_err(StartError::Restart)?;
         Ok(Self {
             group,
             incarnation,
@@ -150,6 +168,9 @@ impl Node {
             proposals: Proposals::new(node_id, moment.random, options.pending_bytes_max),
             reads: Reads::new(moment.random.rotate_left(32)),
             sessions,
+            told_members: roster.membership().clone(),
+            roster,
+            changes: Changes::new(moment.random.rotate_left(48)),
             applier: Applier::new(in_machine),
             snapshots,
             forwarded: Vec::new(),
@@ -158,6 +179,8 @@ impl Node {
             next_log_read: 0,
             room: LogRoom::default(),
             housekeeping_at: None,
+            links_due: true,
+            leaves_at: None,
             started: false,
             stopped: false,
             encoded: None,
@@ -180,9 +203,12 @@ impl Node {
         let from = actions.len();
         match event {
             Event::Wake => self.wake(moment, actions),
-            Event::Client(request) => self.ask(request, actions),
+            Event::Client(request) => self.ask(moment, request, actions),
             Event::Accepted { link } => self.links.accepted(link),
-            Event::Connected { link, peer } => self.links.connected(link, peer, actions),
+            Event::Connected { link, peer } => {
+                let who = Who::of(&self.raft, &self.roster, &self.options);
+                self.links.connected(link, peer, who, actions);
+            }
             Event::Frame { link, frame } => self.frame(moment, link, &frame, actions),
             Event::Closed { link } => {
                 let change = self.links.closed(link, actions);
@@ -207,14 +233,11 @@ impl Node {
             self.started = true;
             // Until the log has said what it has room for, nothing is handed to it.
             actions.push(Action::Log(LogJob::Claim { bytes: 0 }));
-            for peer in self.raft.membership().iter().filter(|peer| *peer != self.raft.id()) {
-                if let Some(address) = self.options.addresses.get(&peer).cloned() {
-                    actions.push(Action::Dial { peer, address });
-                }
-            }
             self.step(moment, Input::Wake, actions);
             self.pump(actions);
         }
+        self.drive_changes(moment, actions);
+        self.follow_members(moment, actions);
         match self.raft.leader() {
             Some(leader) if leader == self.raft.id() => self.propose(moment, actions),
             leader => {
@@ -231,6 +254,9 @@ impl Node {
         }
         let idle = self.proposals.is_idle()
             && self.reads.is_idle()
+            && self.changes.is_idle()
+            && self.links.is_idle()
+            && self.leaves_at.is_none()
             && self.snapshots.sending.is_empty()
             && self.snapshots.again_at.is_none()
             && self.proposals.session().is_some();
@@ -267,8 +293,10 @@ impl Node {
 
     /// Who the members are, as this member has applied it.
     pub fn members(&self) -> Members {
-        let address = |id| self.options.addresses.get(&id).cloned();
-        Members::of(self.raft.membership(), address)
+        let who = Who::of(&self.raft, &self.roster, &self.options);
+        let address = |id| who.address(id).map(str::to_owned);
+        let removed = self.roster.removed().clone();
+        Members { removed, ..Members::of(self.roster.membership(), address) }
     }
 
     /// The algorithm's state, to look at.
@@ -287,7 +315,30 @@ impl Node {
         if let Some((_, judged)) = &self.applier.outstanding {
             sessions.settle(judged, replies);
         }
-        sessions.encode()
+        sidecar::encode(&sessions, &self.roster)
+    }
+
+    /// Links follow the members and their addresses, and a member that was removed
+    /// goes, once the others have had time to hear the last of it.
+    fn follow_members(&mut self, moment: Moment, actions: &mut Vec<Action>) {
+        let now = moment.now;
+        if std::mem::take(&mut self.links_due) {
+            let grace_us = self.options.raft.election_timeout_us;
+            let who = Who::of(&self.raft, &self.roster, &self.options);
+            let me_gone = who.is_gone(who.me);
+            for change in self.links.follow(now, grace_us, who, actions) {
+                self.links_changed(moment, change, actions);
+            }
+            if me_gone {
+                self.leaves_at.get_or_insert(now.after(grace_us));
+            } else {
+                self.leaves_at = None;
+            }
+        }
+        if self.leaves_at.is_some_and(|at| at <= now) {
+            actions.push(Action::Stop(StopReason::Removed));
+            self.stop(actions);
+        }
     }
 
     /// Nothing more can be done: everybody is told.
@@ -295,5 +346,6 @@ impl Node {
         self.stopped = true;
         refuse_all(self.proposals.stop(RequestError::Stopped), actions);
         refuse_all(self.reads.stop(RequestError::Stopped), actions);
+        refuse_all(self.changes.stop(RequestError::Stopped), actions);
     }
 }

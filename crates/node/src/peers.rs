@@ -1,12 +1,13 @@
 //! What peers send, sorted to those whom it concerns.
 
+use crate::dialling::Who;
 use crate::envelope::{ENVELOPE_BYTES, OpenSession};
 use crate::links::Change;
 use crate::node::Node;
 use crate::port::{Action, FrameFault, LinkId};
 use bytes::Bytes;
 use driftless_codec::frame::ForwardRefusal;
-use driftless_codec::{Entry, EntryKind, PeerFrame};
+use driftless_codec::{Contact, Entry, EntryKind, PeerFrame};
 use driftless_log::SnapshotMeta;
 use driftless_raft::{Input, Message, Moment, NodeId, Role};
 
@@ -30,7 +31,10 @@ impl Node {
                     self.peer_frame(moment, link, peer, frame, actions);
                     return;
                 }
-                self.links.shake(link, &frame, actions)
+                // A hello may be of somebody who is to be brought back.
+                self.changes.due = true;
+                let who = Who::of(&self.raft, &self.roster, &self.options);
+                self.links.shake(link, &frame, who, actions)
             }
             Err(error) => self.links.close(link, FrameFault::Malformed(error), actions),
         };
@@ -81,6 +85,12 @@ impl Node {
             PeerFrame::SnapshotAck { term, last, received, done } => {
                 self.chunk_acknowledged(moment, (peer, term), (last, received), done, actions);
             }
+            PeerFrame::AskChange { request, changes, forced } => {
+                self.change_asked(moment, (peer, request), changes, forced, actions);
+            }
+            PeerFrame::ChangeAnswer { request, answer } => {
+                self.change_answered(moment, request, answer, actions);
+            }
             _ => {
                 let change = self.links.close(link, FrameFault::OutOfTurn, actions);
                 self.links_changed(moment, change, actions);
@@ -111,7 +121,9 @@ impl Node {
     ) {
         match change {
             Change::None => {}
+            Change::Called => self.links_due = true,
             Change::Reached(peer) => {
+                self.changes.due = true;
                 self.last_sent.remove(&peer);
                 if self.raft.leader() == Some(peer) {
                     self.proposals.requeue_all();
@@ -119,6 +131,7 @@ impl Node {
                 }
             }
             Change::Lost(peer) => {
+                self.links_due = true;
                 if let Some(sending) = self.snapshots.sending.remove(&peer) {
                     let why = "the link broke".into();
                     self.sending_failed(moment, peer, sending.term, why, actions);
@@ -130,10 +143,12 @@ impl Node {
     }
 }
 
-/// What a peer may ask to have appended: commands, and sessions of its own.
+/// What a peer may ask to have appended: commands, sessions of its own, and where
+/// members are.
 fn may_forward(peer: NodeId, kind: EntryKind, payload: &Bytes) -> bool {
     match kind {
-        EntryKind::Noop | EntryKind::Membership | EntryKind::Contact => false,
+        EntryKind::Noop | EntryKind::Membership | EntryKind::Founders => false,
+        EntryKind::Contact => Contact::decode(payload).is_ok(),
         EntryKind::Command => payload.len() >= ENVELOPE_BYTES,
         EntryKind::Session => OpenSession::decode(payload).is_ok_and(|open| open.node == peer),
     }

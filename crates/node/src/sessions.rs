@@ -28,7 +28,6 @@ const REPLY_BYTES_MAX: usize = 64 << 10;
 /// All replies together, in bytes. Past it so many are let go that an eighth is
 /// free. Members must agree on it: it is part of the replicated state.
 const REPLIES_BYTES_MAX: usize = 32 << 20;
-const SIDECAR_VERSION: u8 = 1;
 
 /// What is known of one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -191,10 +190,8 @@ impl Sessions {
         }
     }
 
-    /// The table as bytes, for a snapshot. No apply may be under way.
-    pub(crate) fn encode(&self) -> Bytes {
-        let mut out = BytesMut::new();
-        out.put_u8(SIDECAR_VERSION);
+    /// The table as bytes.
+    pub(crate) fn put(&self, out: &mut BytesMut) {
         out.put_u32_le(self.table.len() as u32);
         for (id, session) in &self.table {
             out.put_u64_le(id.0);
@@ -208,28 +205,16 @@ impl Sessions {
                     Slot::DoneUnkept => out.put_u8(1),
                     Slot::Done(reply) => {
                         out.put_u8(2);
-                        put_bytes(&mut out, reply);
+                        put_bytes(out, reply);
                     }
                 }
             }
         }
-        out.freeze()
     }
 
-    /// Reads what [`Sessions::encode`] wrote; nothing at all is an empty table.
-    pub(crate) fn decode(sidecar: &Bytes) -> Result<Self, DecodeError> {
-        if sidecar.is_empty() {
-            return Ok(Self::default());
-        }
+    /// Reads what [`Sessions::put`] wrote.
+    pub(crate) fn take(reader: &mut Reader) -> Result<Self, DecodeError> {
         let (mut table, mut reply_bytes) = (BTreeMap::new(), 0);
-        let mut reader = Reader::new(sidecar.clone());
-        let version = reader.u8("the version of the session table")?;
-        if version != SIDECAR_VERSION {
-            return Err(DecodeError::Invalid {
-                what: "the version of the session table",
-                value: u64::from(version),
-            });
-        }
         for _ in 0..reader.count(36, "the number of sessions")? {
             let id = SessionId(reader.u64("a session")?);
             let node = NodeId(reader.u64("a session's member")?);
@@ -259,7 +244,6 @@ impl Sessions {
             reply_bytes += session.reply_bytes;
             table.insert(id, session);
         }
-        reader.end()?;
         Ok(Self { table, reply_bytes })
     }
 }

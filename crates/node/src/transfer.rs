@@ -6,7 +6,7 @@
 
 use crate::node::Node;
 use crate::port::{Action, LogJob, Report, SnapshotDone, SnapshotJob, StopReason};
-use crate::sessions::Sessions;
+use crate::sidecar;
 use crate::snapshots::Sending;
 use bytes::Bytes;
 use driftless_codec::PeerFrame;
@@ -249,11 +249,12 @@ impl Node {
     /// The machine holds a snapshot's state.
     fn loaded(&mut self, result: Result<Bytes, String>, actions: &mut Vec<Action>) {
         let Some(meta) = self.snapshots.loading.take() else { return };
-        let sessions = result.and_then(|sidecar| {
-            Sessions::decode(&sidecar).map_err(|error| format!("its sessions: {error}"))
+        let own = result.and_then(|sidecar| {
+            let own = sidecar::decode(&sidecar).map_err(|error| format!("its sidecar: {error}"))?;
+            own.ok_or_else(|| "its sidecar is empty".to_owned())
         });
-        match sessions {
-            Ok(sessions) => self.sessions = sessions,
+        match own {
+            Ok((sessions, roster)) => (self.sessions, self.roster) = (sessions, roster),
             Err(why) => {
                 actions.push(Action::Stop(StopReason::SnapshotUnusable(why)));
                 return;
@@ -267,6 +268,7 @@ impl Node {
         }
         actions.push(Action::Report(Report::SnapshotInstalled { last }));
         remove_older_snapshots(last, actions);
+        self.members_changed(actions);
         self.answer_from_sessions(actions);
         self.serve_reads(actions);
         self.pump(actions);

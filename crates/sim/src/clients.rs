@@ -182,8 +182,9 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
                 }
                 Heard::Output(self.workload.read(&open.input, &running.machine.reader()))
             }
-            Answer::Changed | Answer::Transferred => Heard::Unknown,
-            Answer::Refused(
+            Answer::Changed
+            | Answer::Transferred
+            | Answer::Refused(
                 RequestError::TimedOut
                 | RequestError::Stopped
                 | RequestError::ReplyLost

@@ -138,9 +138,11 @@ impl Content {
         // The node's envelope begins with session and sequence number.
         let request = match entry.kind {
             EntryKind::Command => entry.payload.get(..16).map(hash_bytes),
-            EntryKind::Noop | EntryKind::Session | EntryKind::Membership | EntryKind::Contact => {
-                None
-            }
+            EntryKind::Noop
+            | EntryKind::Session
+            | EntryKind::Membership
+            | EntryKind::Contact
+            | EntryKind::Founders => None,
         };
         Self { hash: digest.value(), request }
     }

@@ -51,6 +51,8 @@ pub(crate) struct Member<M: StateMachine> {
     /// Refused by its peers, or damaged: it stays out.
     pub(crate) is_out: bool,
     runs: u64,
+    /// How often its disk was opened, as it says itself.
+    boots: u64,
     pub(crate) running: Option<Running<M>>,
 }
 
@@ -107,6 +109,7 @@ impl<M: StateMachine> Member<M> {
             is_suspect: false,
             is_out: false,
             runs: 0,
+            boots: 0,
             running: None,
         }
     }
@@ -160,6 +163,7 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
             }
         };
         let Opened { log, identity, mut groups } = opened;
+        member.boots = identity.boots;
         let mut recovered = groups.pop().expect("every world has one group");
         let lacks_the_last = member.durable.lacks_only_the_last(&recovered);
         let check = member.durable.recover(id, &recovered);
@@ -320,6 +324,7 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
         member.wiped.push(durable.trail().clone());
         if !hide {
             member.incarnation = member.random.draw();
+            member.boots = 0;
         }
     }
 }
@@ -338,7 +343,8 @@ fn open<M: StateMachine>(
         Log::open(disk, Some(owner), options)
     } else {
         let incarnation = member.incarnation;
-        let identity = Identity::new(CLUSTER_ID, node_id, incarnation);
+        let identity =
+            Identity { boots: member.boots + 1, ..Identity::new(CLUSTER_ID, node_id, incarnation) };
         Log::create(disk, &identity, &[(GROUP, membership.clone())], options)
     }
 }

@@ -2,7 +2,7 @@
 
 use super::LinkId;
 use driftless_codec::frame::{FrameError, HelloRefusal};
-use driftless_raft::{GroupId, Index, NodeId, Position, Role, Term};
+use driftless_raft::{GroupId, Index, Membership, NodeId, Position, Role, Term};
 use std::fmt;
 
 /// Why a node stops by itself.
@@ -112,6 +112,18 @@ pub enum Report {
         /// Who.
         peer: NodeId,
     },
+    /// `peer` answers with an older copy of the data directory that it had.
+    PeerHasAnOlderDisk {
+        /// Who.
+        peer: NodeId,
+    },
+    /// A member that came back with another disk was brought back with it.
+    Readmitting {
+        /// Who.
+        peer: NodeId,
+    },
+    /// The members are these from now on, as this member has applied it.
+    Members(Membership),
     /// What came over a link is no frame, or none that may come there.
     BadFrame {
         /// The link, which is closed.
@@ -200,9 +212,31 @@ impl fmt::Display for Report {
             ),
             Self::PeerLostItsDisk { peer } => write!(
                 f,
-                "member {:x} answers with another data directory than it had: it is not talked to",
+                "member {:x} answers with another data directory than it had: it is not talked to; \
+                 if its old one is lost for good, bring it back with an empty one as a replacement, \
+                 or remove it and add another",
                 peer.0
             ),
+            Self::PeerHasAnOlderDisk { peer } => write!(
+                f,
+                "member {:x} answers with an older copy of its data directory: it is not talked to; \
+                 bring it back with an empty one as a replacement, or remove it and add another",
+                peer.0
+            ),
+            Self::Readmitting { peer } => write!(
+                f,
+                "member {:x} lost its disk: it is a learner from now on, and what it was before \
+                 once it has caught up",
+                peer.0
+            ),
+            Self::Members(membership) => {
+                let is_witness = |id: &NodeId| membership.is_witness(*id);
+                let voters = &membership.voters;
+                list(f, "voters: ", voters.iter().filter(|id| !is_witness(id)))?;
+                list(f, "; witnesses: ", voters.iter().filter(|id| is_witness(id)))?;
+                list(f, "; voters until now: ", membership.outgoing.iter())?;
+                list(f, "; learners: ", membership.learners.iter())
+            }
             Self::BadFrame { link: _, peer, error } => {
                 match peer {
                     Some(peer) => write!(f, "closing a link with member {:x}: ", peer.0)?,
@@ -230,6 +264,20 @@ impl fmt::Display for Report {
             Self::SnapshotFailed(why) => write!(f, "a snapshot failed: {why}"),
         }
     }
+}
+
+/// Writes `what` before the first of `ids`, and commas between them.
+fn list<'a>(
+    f: &mut fmt::Formatter<'_>,
+    what: &str,
+    ids: impl Iterator<Item = &'a NodeId>,
+) -> fmt::Result {
+    let mut before = what;
+    for id in ids {
+        write!(f, "{before}{:x}", id.0)?;
+        before = ", ";
+    }
+    Ok(())
 }
 
 /// How a node sees itself and its group now.

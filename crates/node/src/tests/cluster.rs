@@ -12,7 +12,7 @@ use driftless_machine::Durable;
 use driftless_raft::{
     GroupId, HardState, Index, Membership, Moment, NodeId, Position, Role, Time, Trail,
 };
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// A machine that remembers every command it saw and replies with their number.
 #[derive(Clone, Default, Debug, PartialEq)]
@@ -28,6 +28,10 @@ pub(super) struct Disk {
     pub(super) peers: BTreeMap<NodeId, KnownPeer>,
     pub(super) snapshot: Option<(SnapshotMeta, Bytes, Tally)>,
     pub(super) partial: Vec<u8>,
+    /// How often it was opened.
+    pub(super) boots: u64,
+    /// It took the place of a lost one.
+    pub(super) replacement: bool,
 }
 
 pub(super) const AMPLE: Room = Room { claimed_bytes: 1 << 40, low_space: false };
@@ -37,6 +41,10 @@ pub(super) struct Member {
     pub(super) machine: Tally,
     pub(super) disk: Disk,
     pub(super) incarnation: u64,
+    /// It was not there at the beginning.
+    pub(super) joined: bool,
+    /// Whom it wants to be linked with.
+    pub(super) dials: BTreeSet<u64>,
     /// What its log says that it has room for.
     pub(super) room: Room,
     /// This entry does not verify any more on its disk.
@@ -71,6 +79,29 @@ pub(super) fn options(id: NodeId) -> NodeOptions {
     NodeOptions { snapshot_every_entries: 1_000_000, ..NodeOptions::new(id) }
 }
 
+impl Member {
+    fn new(id: u64, joined: bool) -> Self {
+        Self {
+            node: None,
+            machine: Tally::default(),
+            disk: Disk::default(),
+            incarnation: id * 100,
+            joined,
+            dials: BTreeSet::new(),
+            room: AMPLE,
+            damaged: None,
+            snapshot_rots: false,
+            answers: BTreeMap::new(),
+            stopped: None,
+            reports: Vec::new(),
+            loads: 0,
+            snapshots_wait: false,
+            waiting: Vec::new(),
+            written_bytes: 0,
+        }
+    }
+}
+
 impl Cluster {
     pub(super) fn new(size: u64, options: fn(NodeId) -> NodeOptions) -> Self {
         let mut cluster = Self {
@@ -84,28 +115,18 @@ impl Cluster {
             options,
         };
         for id in 1..=size {
-            let member = Member {
-                node: None,
-                machine: Tally::default(),
-                disk: Disk::default(),
-                incarnation: id * 100,
-                room: AMPLE,
-                damaged: None,
-                snapshot_rots: false,
-                answers: BTreeMap::new(),
-                stopped: None,
-                reports: Vec::new(),
-                loads: 0,
-                snapshots_wait: false,
-                waiting: Vec::new(),
-                written_bytes: 0,
-            };
-            cluster.members.insert(id, member);
+            cluster.members.insert(id, Member::new(id, false));
         }
         for id in 1..=size {
             cluster.start(id);
         }
         cluster
+    }
+
+    /// Starts somebody who waits to be taken in.
+    pub(super) fn join(&mut self, id: u64) {
+        self.members.insert(id, Member::new(id, true));
+        self.start(id);
     }
 
     pub(super) fn moment(&mut self) -> Moment {
@@ -115,29 +136,38 @@ impl Cluster {
 
     pub(super) fn start(&mut self, id: u64) {
         let moment = self.moment();
-        let voters = self.members.keys().map(|id| NodeId(*id)).collect::<Vec<_>>();
+        let founders = self.members.iter().filter(|(_, member)| !member.joined);
+        let founders = Membership::of(founders.map(|(id, _)| NodeId(*id)));
         let member = self.members.get_mut(&id).expect("a member");
         member.machine = Tally::default();
         member.stopped = None;
-        let disk = &member.disk;
+        member.dials.clear();
+        let disk = &mut member.disk;
+        disk.boots += 1;
         let snapshot = disk.snapshot.as_ref().map(|(meta, ..)| meta.clone());
-        let membership = Membership::of(voters);
+        let nobody_yet = member.joined || disk.replacement;
+        let at_start = if nobody_yet { Membership::default() } else { founders };
+        let at_base = snapshot.as_ref().map_or(at_start, |meta| meta.membership.clone());
         let base = snapshot.as_ref().map_or(Position::ZERO, |meta| meta.last);
-        let mut trail = Trail::new(base, membership.clone());
-        let base = trail.base().index;
-        for entry in disk.entries.iter().filter(|entry| entry.position.index > base) {
+        let mut trail = Trail::new(base, at_base);
+        for entry in disk.entries.iter().filter(|entry| entry.position.index > base.index) {
             let (term, index) = (entry.position.term, entry.position.index);
             trail.append(driftless_raft::Run { term, first: index, last: index });
+            if let Some(membership) = entry.membership() {
+                trail.append_membership(membership);
+            }
         }
         let recovered = Recovered {
             group: GroupId(1),
             hard_state: disk.hard_state,
+            membership: trail.membership().clone(),
             trail,
-            membership,
             snapshot,
             damaged: Vec::new(),
         };
-        let identity = Identity::new(9, NodeId(id), member.incarnation);
+        let (boots, replacement) = (disk.boots, disk.replacement);
+        let identity =
+            Identity { boots, replacement, ..Identity::new(9, NodeId(id), member.incarnation) };
         let options = (self.options)(NodeId(id));
         let peers = disk.peers.clone();
         let node = Node::new(options, identity, recovered, peers, &Durable::default(), moment);
@@ -145,8 +175,12 @@ impl Cluster {
         let running: Vec<u64> =
             self.members.iter().filter(|(_, m)| m.node.is_some()).map(|(id, _)| *id).collect();
         for other in running.into_iter().filter(|other| *other != id) {
-            self.connect(id, other);
-            self.connect(other, id);
+            if !self.members[&id].joined && !self.members[&other].joined {
+                self.connect(id, other);
+                self.connect(other, id);
+            } else if self.members[&other].dials.contains(&id) {
+                self.connect(other, id);
+            }
         }
         self.flush(id);
         self.settle();
@@ -161,6 +195,26 @@ impl Cluster {
         self.links.insert(link.0, (from, to));
         self.queue.push_back((to, Event::Accepted { link }));
         self.queue.push_back((from, Event::Connected { link, peer: NodeId(to) }));
+    }
+
+    /// Makes the links that members want and do not have.
+    fn redial(&mut self) {
+        let wants = |(id, member): (&u64, &Member)| {
+            let node = member.node.as_ref().filter(|_| member.stopped.is_none());
+            let dials = member.dials.iter().filter(|_| node.is_some());
+            dials.map(|peer| (*id, *peer)).collect::<Vec<_>>()
+        };
+        let wanted: Vec<(u64, u64)> = self.members.iter().flat_map(wants).collect();
+        for (from, to) in wanted {
+            let runs = self
+                .members
+                .get(&to)
+                .is_some_and(|peer| peer.node.is_some() && peer.stopped.is_none());
+            if runs && !self.links.values().any(|ends| *ends == (from, to)) {
+                self.connect(from, to);
+            }
+        }
+        self.settle();
     }
 
     /// SIGKILL: the machine and all links are gone, the disk stays.
@@ -226,6 +280,7 @@ impl Cluster {
                     self.now = self.now.max(at);
                     self.queue.push_back((id, Event::Wake));
                     self.settle();
+                    self.redial();
                 }
                 _ => {
                     self.now = until;
@@ -274,10 +329,20 @@ impl Cluster {
                     member.reports.push(report);
                     None
                 }
-                Action::StatusChanged
-                | Action::Dial { .. }
-                | Action::HangUp { .. }
-                | Action::MembersChanged => None,
+                Action::Dial { peer, address } => {
+                    assert_eq!(address, peer.0.to_string(), "addresses are names here");
+                    member.dials.insert(peer.0);
+                    let runs = self.members.get(&peer.0).is_some_and(|peer| peer.node.is_some());
+                    if runs && !self.links.values().any(|ends| *ends == (id, peer.0)) {
+                        self.connect(id, peer.0);
+                    }
+                    None
+                }
+                Action::HangUp { peer } => {
+                    member.dials.remove(&peer.0);
+                    None
+                }
+                Action::StatusChanged | Action::MembersChanged => None,
                 Action::Stop(reason) => {
                     member.stopped = Some(reason);
                     None

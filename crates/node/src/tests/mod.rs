@@ -4,5 +4,6 @@
 mod cluster;
 mod commands;
 mod disk;
+mod members;
 mod snapshots;
 mod strangers;

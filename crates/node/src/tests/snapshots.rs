@@ -154,7 +154,7 @@ fn a_snapshot_that_comes_while_another_is_loaded_is_loaded_after_it() {
     let membership = node.raft().membership().clone();
     let meta =
         |index| SnapshotMeta { last: Position::new(1, index), membership: membership.clone() };
-    let sidecar = node.sessions.encode();
+    let sidecar = crate::sidecar::encode(&node.sessions, &node.roster);
     let loads = |actions: &mut Vec<Action>| -> Vec<u64> {
         let jobs = actions.drain(..).filter_map(|action| match action {
             Action::Snapshot(SnapshotJob::Load { meta }) => Some(meta.last.index.0),
