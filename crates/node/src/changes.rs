@@ -89,6 +89,15 @@ impl Changes {
         self.wishes.is_empty() && self.transfers.is_empty()
     }
 
+    /// This member is gone: who wanted just that has it.
+    pub(crate) fn removed(&mut self, me: NodeId) -> Vec<RequestToken> {
+        let is_it = |wish: &mut Wish| {
+            let MemberChange { changes, contacts, .. } = &wish.change;
+            contacts.is_empty() && changes[..] == [Change::Remove(me)]
+        };
+        self.wishes.extract_if(.., is_it).map(|wish| wish.token).collect()
+    }
+
     /// Gives everything up with `error`, at the end.
     pub(crate) fn stop(&mut self, error: RequestError) -> Vec<(RequestToken, RequestError)> {
         let wishes = self.wishes.drain(..).map(|wish| wish.token);

@@ -7,7 +7,9 @@ use crate::dialling::Who;
 use crate::effects::{Encoded, ReadPurpose};
 use crate::links::Links;
 use crate::payloads::Payloads;
-use crate::port::{Action, Event, LogJob, Members, NodeOptions, RequestError, Status, StopReason};
+use crate::port::{
+    Action, Answer, Event, LogJob, Members, NodeOptions, RequestError, Status, StopReason,
+};
 use crate::proposals::Proposals;
 use crate::reads::Reads;
 use crate::room::LogRoom;
@@ -344,6 +346,11 @@ impl Node {
     /// Nothing more can be done: everybody is told.
     fn stop(&mut self, actions: &mut Vec<Action>) {
         self.stopped = true;
+        let removed = |action: &Action| matches!(action, Action::Stop(StopReason::Removed));
+        if actions.iter().any(removed) {
+            let answer = |token| Action::Answer { token, answer: Answer::Changed };
+            actions.extend(self.changes.removed(self.raft.id()).into_iter().map(answer));
+        }
         refuse_all(self.proposals.stop(RequestError::Stopped), actions);
         refuse_all(self.reads.stop(RequestError::Stopped), actions);
         refuse_all(self.changes.stop(RequestError::Stopped), actions);

@@ -81,3 +81,16 @@ fn two_join_and_two_go() {
     cluster.pass(1_000_000);
     cluster.assert_applied(4, 3, "3");
 }
+
+#[test]
+fn a_member_that_asks_for_its_own_removal_is_answered() {
+    for leads in [true, false] {
+        let mut cluster = elected(3, named);
+        let leader = cluster.leader();
+        let asked = if leads { leader } else { cluster.followers()[0] };
+        cluster.change(asked, 101, &[Change::Remove(NodeId(asked))], &[]);
+        cluster.pass(5_000_000);
+        assert_eq!(cluster.members[&asked].stopped, Some(StopReason::Removed));
+        assert_eq!(cluster.answer(asked, 101), Some(&Answer::Changed), "leads: {leads}");
+    }
+}
