@@ -139,7 +139,7 @@ fn founding(config: &ServeConfig, begins: Begins) -> Origin {
         } else {
             Vec::new()
         },
-        is_learner: false,
+        ..pb::Member::default()
     });
     let members: Vec<_> = members.collect();
     let address = |member: &pb::Member| (NodeId(member.id), member.peer_urls.join(","));
@@ -212,7 +212,7 @@ async fn joining(config: &ServeConfig) -> Result<Origin, ServeError> {
             name: if own { config.name.clone() } else { String::new() },
             peer_urls: urls.unwrap_or_default(),
             client_urls: if own { strings(&config.advertise_client_urls) } else { Vec::new() },
-            is_learner: false,
+            ..pb::Member::default()
         }
     };
     let mut ids: Vec<_> = found.members.members.keys().copied().collect();

@@ -17,9 +17,27 @@ pub struct Member {
     /// Where clients reach it; empty until it has started once.
     #[prost(string, repeated, tag = "4")]
     pub client_urls: Vec<String>,
-    /// Whether it only learns and has no vote.
+    /// Whether it is meant to learn only, and to have no vote.
     #[prost(bool, tag = "5")]
     pub is_learner: bool,
+    /// What it is now, a [`MemberRole`]. etcd has no such field: there a voter votes
+    /// from the beginning, and one that lost its disk does not come back.
+    #[prost(enumeration = "MemberRole", tag = "1001")]
+    pub role: i32,
+}
+
+/// What a member is now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, prost::Enumeration)]
+#[repr(i32)]
+pub enum MemberRole {
+    /// It is not said; etcd never says it.
+    Unknown = 0,
+    /// It votes.
+    Voter = 1,
+    /// It learns: as it is meant to, or until it has caught up and votes.
+    Learner = 2,
+    /// It votes, and holds no data.
+    Witness = 3,
 }
 
 /// Asks for the members.

@@ -97,7 +97,10 @@ impl<B: Backend> Services<B> {
         }
         let change = MemberChange { forced: !strict, ..Change::Remove(NodeId(id)).into() };
         self.change(change, call).await?;
-        Ok(pb::MemberRemoveResponse { header: Some(self.header(0)), members: self.members() })
+        let mut members = self.members();
+        // A member that removes itself hears that it is gone, and applies no more.
+        members.retain(|member| member.id != id);
+        Ok(pb::MemberRemoveResponse { header: Some(self.header(0)), members })
     }
 
     pub(super) async fn member_update(
@@ -192,6 +195,11 @@ impl<B: Backend> Services<B> {
                 shown.peer_urls = urls_of(address);
             }
             shown.is_learner = member.kind == MemberKind::Learner && learners.contains(&id);
+            shown.role = match member.kind {
+                MemberKind::Voter => pb::MemberRole::Voter,
+                MemberKind::Learner => pb::MemberRole::Learner,
+                MemberKind::Witness => pb::MemberRole::Witness,
+            } as i32;
             if let Some(said) = published.iter().find(|said| said.id == id) {
                 shown.name = text(&said.name);
                 shown.client_urls = said.client_urls.iter().map(text).collect();

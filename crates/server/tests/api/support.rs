@@ -237,7 +237,7 @@ pub async fn start_with(limits: Limits, connections: ConnectionLimits) -> Server
             name: "default".into(),
             peer_urls: vec!["http://localhost:2380".into()],
             client_urls: vec!["http://localhost:2379".into()],
-            is_learner: false,
+            ..pb::Member::default()
         }],
     };
     let services = Services::new(backend.clone(), identity, limits, Arc::new(Metrics::default()));
