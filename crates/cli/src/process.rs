@@ -34,9 +34,21 @@ impl Member {
         format!("127.0.0.1:{}", self.client_port)
     }
 
-    fn peer_url(&self) -> String {
+    /// Where its peers reach it.
+    pub(crate) fn peer_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.peer_port)
     }
+}
+
+/// What a member without data begins as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Begins {
+    /// A founder of the cluster, with all others.
+    Founding,
+    /// A new member of a cluster that runs, to which it was added.
+    Joining,
+    /// A member that lost its data.
+    Replacing,
 }
 
 /// A cluster whose members are started from here.
@@ -72,8 +84,13 @@ impl Launcher {
         endpoints.join(",")
     }
 
-    /// Starts a member.
+    /// Starts a member that has data, or begins with all others.
     pub(crate) fn start(&self, member: &Member) -> Result<Process, Failure> {
+        self.start_as(Begins::Founding, member)
+    }
+
+    /// Starts a member, which begins like this if it has no data.
+    pub(crate) fn start_as(&self, begins: Begins, member: &Member) -> Result<Process, Failure> {
         let log_path = self.log_file(member);
         let mut log = OpenOptions::new()
             .create(true)
@@ -87,7 +104,7 @@ impl Launcher {
 
         let mut command = Command::new(&self.program);
         command
-            .args(self.serve_arguments(member))
+            .args(self.serve_arguments(begins, member))
             .stdin(Stdio::piped())
             .stdout(share()?)
             .stderr(share()?)
@@ -109,7 +126,7 @@ impl Launcher {
         Ok(Process { child, pid, _lifeline: lifeline, log_path, log_from })
     }
 
-    fn serve_arguments(&self, member: &Member) -> Vec<String> {
+    fn serve_arguments(&self, begins: Begins, member: &Member) -> Vec<String> {
         let client_url = format!("http://{}", member.endpoint());
         let peer_url = member.peer_url();
         let cluster: Vec<String> = self
@@ -117,6 +134,7 @@ impl Launcher {
             .iter()
             .map(|member| format!("{}={}", member.name, member.peer_url()))
             .collect();
+        let state = if begins == Begins::Joining { "existing" } else { "new" };
         let flags = [
             ("--name", member.name.clone()),
             ("--data-dir", self.data_dir(member).display().to_string()),
@@ -125,13 +143,16 @@ impl Launcher {
             ("--listen-peer-urls", peer_url.clone()),
             ("--initial-advertise-peer-urls", peer_url),
             ("--initial-cluster", cluster.join(",")),
-            ("--initial-cluster-state", "new".to_owned()),
+            ("--initial-cluster-state", state.to_owned()),
             ("--initial-cluster-token", self.token.clone()),
             ("--heartbeat-interval", self.heartbeat.as_millis().to_string()),
             ("--election-timeout", self.election_timeout.as_millis().to_string()),
         ];
         let mut arguments = vec!["serve".to_owned(), UNTIL_STDIN_CLOSES.to_owned()];
         arguments.extend(flags.into_iter().map(|(flag, value)| format!("{flag}={value}")));
+        if begins == Begins::Replacing {
+            arguments.push("--replace-lost-disk".to_owned());
+        }
         arguments.extend(self.more.iter().cloned());
         arguments
     }

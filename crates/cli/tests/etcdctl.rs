@@ -58,6 +58,7 @@ fn etcdctl_works() {
     history_and_compaction(&etcdctl);
     watches(&etcdctl);
     inspects(&etcdctl, &up);
+    changes_members(&etcdctl, &up);
     up.stop();
 }
 
@@ -179,4 +180,58 @@ fn inspects(etcdctl: &Etcdctl, up: &Up) {
         let member = member.unwrap_or_else(|| panic!("n{number} is a member: {members}"));
         assert!(member.contains("started") && member.contains(endpoint), "{members}");
     }
+}
+
+fn changes_members(etcdctl: &Etcdctl, up: &Up) {
+    let members = etcdctl.says(&["member", "list"]);
+    let id_of = |members: &str, words: &str| {
+        let line = members.lines().find(|line| line.contains(words)).expect("it is a member");
+        line.split(", ").next().expect("the id comes first").to_owned()
+    };
+    let url = "http://127.0.0.1:1";
+    let added = etcdctl.says(&["member", "add", "n4", "--learner", "--peer-urls", url]);
+    assert!(added.contains("ETCD_INITIAL_CLUSTER_STATE=\"existing\""), "{added}");
+    assert!(added.contains(&format!("n4={url}")), "{added}");
+    let listed = etcdctl.says(&["member", "list"]);
+    let line = listed.lines().find(|line| line.contains(url)).expect("it is listed");
+    // ID, STATUS, NAME, PEER ADDRS, CLIENT ADDRS, IS LEARNER
+    assert!(line.contains("unstarted") && line.ends_with("true"), "{line}");
+    let id = id_of(&listed, url);
+    let refused = |arguments: &[&str], why: &str| {
+        let output = etcdctl.run(arguments);
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && told.contains(why), "{arguments:?}: {told}");
+    };
+    refused(&["member", "promote", &id], "which is in sync with leader");
+    refused(&["member", "add", "n5", "--peer-urls", url], "Peer URLs already exists");
+    let other = "http://127.0.0.1:2";
+    refused(
+        &["member", "add", "n5", "--learner", "--peer-urls", other],
+        "too many learner members in cluster",
+    );
+    let updated = etcdctl.says(&["member", "update", &id, "--peer-urls", other]);
+    assert!(updated.contains("updated"), "{updated}");
+    assert!(etcdctl.says(&["member", "list"]).contains(other));
+    let removed = etcdctl.says(&["member", "remove", &id]);
+    assert!(removed.contains("removed"), "{removed}");
+    refused(&["member", "remove", &id], "member not found");
+    assert_eq!(etcdctl.says(&["member", "list"]), members);
+
+    let status = etcdctl.says(&["endpoint", "status"]);
+    let follower = status.lines().find(|line| line.split(", ").nth(4) == Some("false"));
+    let follower = follower.and_then(|line| line.split(", ").nth(1)).expect("somebody follows");
+    let moved = etcdctl.says(&["move-leader", follower]);
+    assert!(moved.contains(&format!("to {follower}")), "{moved}");
+    refused(&["move-leader", "1"], "bad leader transferee");
+
+    // A voter that leaves for good: its process ends, and is not started again.
+    let gone = id_of(&members, &up.endpoints[2]);
+    let removed = etcdctl.says(&["member", "remove", &gone]);
+    assert!(removed.contains("removed"), "{removed}");
+    common::eventually("two members are left", || {
+        let two = Etcdctl { endpoints: up.endpoints[..2].join(",") };
+        (two.says(&["member", "list"]).lines().count() == 2).then_some(())
+    });
+    let pid = up.pids[2];
+    common::eventually("its process ends", || (!common::is_alive(pid)).then_some(()));
 }

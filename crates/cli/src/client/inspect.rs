@@ -39,10 +39,11 @@ pub(super) async fn members(arguments: &MembersArguments) -> Result<(), Failure>
     }
     let mut table = Table::new(["ID", "NAME", "KIND", "PEERS REACH IT AT", "CLIENTS REACH IT AT"]);
     for member in members {
+        let kind = kind(&member).to_owned();
         table.row([
             format!("{:x}", member.id),
             if member.name.is_empty() { "(not started yet)".to_owned() } else { member.name },
-            if member.is_learner { "learner".to_owned() } else { "voter".to_owned() },
+            kind,
             member.peer_urls.join(","),
             member.client_urls.join(","),
         ]);
@@ -176,6 +177,17 @@ fn complaint(answers: &[Answer]) -> Option<String> {
     (!complaints.is_empty()).then(|| complaints.join("\n"))
 }
 
+/// What a member is, for people and programs.
+fn kind(member: &pb::Member) -> &'static str {
+    match pb::MemberRole::try_from(member.role) {
+        _ if member.is_learner => "learner",
+        // It was added as one, or lost its disk: it votes when it has caught up.
+        Ok(pb::MemberRole::Learner) => "voter to be",
+        Ok(pb::MemberRole::Witness) => "witness",
+        _ => "voter",
+    }
+}
+
 pub(super) fn member_json(member: &pb::Member) -> Value {
     json!({
         "id": format!("{:x}", member.id),
@@ -183,6 +195,7 @@ pub(super) fn member_json(member: &pb::Member) -> Value {
         "peer_urls": member.peer_urls,
         "client_urls": member.client_urls,
         "is_learner": member.is_learner,
+        "kind": kind(member),
     })
 }
 

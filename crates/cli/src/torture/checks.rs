@@ -212,8 +212,7 @@ pub(crate) async fn watch_all(scene: Rc<Scene>, ledger: Rc<RefCell<Ledger>>) {
     loop {
         turn += 1;
         let from = ledger.borrow().last_revision() + 1;
-        let endpoint = &scene.endpoints[turn % scene.endpoints.len()];
-        if let Ok(endpoint) = endpoint.parse()
+        if let Ok(endpoint) = scene.endpoint(turn).parse()
             && let Ok(channel) = connect(&endpoint, PATIENCE).await
         {
             // However it ends, another one goes on.
@@ -294,7 +293,8 @@ pub(crate) async fn check_hashes(scene: &Scene) -> Result<u32, Failure> {
     let revision = latest.get_ref().header.map_or(0, |header| header.revision);
     loop {
         let mut hashes = Vec::new();
-        for endpoint in &scene.endpoints {
+        let endpoints = scene.endpoints.borrow().clone();
+        for endpoint in &endpoints {
             hashes.push(hash(endpoint, revision).await);
         }
         // A member that is behind has not compacted as far, or says that the

@@ -17,7 +17,8 @@ use tonic::Status;
 
 /// What all clients share.
 pub(crate) struct Scene {
-    pub(crate) endpoints: Vec<String>,
+    /// Where members are reached now.
+    pub(crate) endpoints: RefCell<Vec<String>>,
     pub(crate) began: Instant,
     /// Which set of registers is in use.
     pub(crate) epoch: Cell<u32>,
@@ -27,6 +28,12 @@ pub(crate) struct Scene {
 impl Scene {
     pub(crate) fn now_ns(&self) -> u64 {
         self.began.elapsed().as_nanos() as u64
+    }
+
+    /// Some member's endpoint: another one with each turn.
+    pub(crate) fn endpoint(&self, turn: usize) -> String {
+        let endpoints = self.endpoints.borrow();
+        endpoints[turn % endpoints.len()].clone()
     }
 }
 
@@ -50,8 +57,7 @@ const LEDGER_VALUE_BYTES: usize = 512;
 pub(crate) async fn connect_to_any(scene: &Scene, turn: &mut usize) -> KvClient {
     loop {
         *turn += 1;
-        let endpoint = &scene.endpoints[*turn % scene.endpoints.len()];
-        let endpoint = endpoint.parse().expect("made of an address and a port");
+        let endpoint = scene.endpoint(*turn).parse().expect("made of an address and a port");
         match crate::client::connect(&endpoint, PATIENCE).await {
             Ok(channel) => {
                 return KvClient::new(channel).max_decoding_message_size(usize::MAX);

@@ -6,6 +6,7 @@ mod checks;
 mod clients;
 mod nemesis;
 mod record;
+mod reshape;
 
 use crate::failure::{Context, Failure};
 use crate::output::print;
@@ -40,12 +41,20 @@ The seed decides what is done to whom and for how long. How the operating system
 schedules the processes is not in its power: a run is repeated in kind, not bit
 for bit. `driftless sim` does that.
 
-Example:
-  driftless torture --rounds 1000")]
+With --reshape nobody is struck. Instead the cluster grows from one member to three
+and five, shrinks to three, and then has every member replaced by a new one, with the
+leader moved and removed on the way, under the same load and the same checks.
+
+Examples:
+  driftless torture --rounds 1000
+  driftless torture --reshape")]
 pub(crate) struct TortureArguments {
     /// How many times to strike
     #[arg(long, default_value_t = 50)]
     rounds: u32,
+    /// Add, remove and replace members instead of striking them
+    #[arg(long, conflicts_with_all = ["rounds", "nodes"])]
+    reshape: bool,
     /// What decides who is struck and how; drawn if it is not given
     #[arg(long)]
     seed: Option<u64>,
@@ -92,16 +101,20 @@ pub(crate) fn run(arguments: &TortureArguments) -> Result<(), Failure> {
         None => u64::from(getrandom::u32().context("cannot draw a seed")?),
     };
     let (directory, is_temporary) = directory(arguments, seed)?;
+    let plan = if arguments.reshape {
+        "members come and go".to_owned()
+    } else {
+        format!("{} rounds, {} members", arguments.rounds, arguments.nodes)
+    };
     print(&format!(
-        "torture: seed {seed}, {} rounds, {} members, {} clients, in {}\n",
-        arguments.rounds,
-        arguments.nodes,
+        "torture: seed {seed}, {plan}, {} clients, in {}\n",
         arguments.clients,
         directory.display()
     ))?;
+    let nodes = if arguments.reshape { reshape::MEMBERS } else { arguments.nodes };
     let launcher = Launcher {
         program: std::env::current_exe().context("cannot find this program's own file")?,
-        members: members(arguments.nodes, seed)?,
+        members: members(nodes, seed)?,
         token: format!("torture-{seed}"),
         heartbeat: Duration::from_millis((arguments.election_timeout / 10).max(1)),
         election_timeout: Duration::from_millis(arguments.election_timeout),
@@ -113,7 +126,13 @@ pub(crate) fn run(arguments: &TortureArguments) -> Result<(), Failure> {
         .enable_all()
         .build()
         .context("cannot start")?;
-    let outcome = LocalSet::new().block_on(&runtime, torture(arguments, seed, launcher));
+    let outcome = LocalSet::new().block_on(&runtime, async {
+        if arguments.reshape {
+            reshape::reshape(arguments.clients, seed, launcher).await
+        } else {
+            torture(arguments, seed, launcher).await
+        }
+    });
     match outcome {
         Ok(()) if is_temporary => std::fs::remove_dir_all(&directory)
             .context(format!("all went well, but cannot remove {}", directory.display())),
@@ -138,34 +157,104 @@ fn serve_flags(arguments: &TortureArguments) -> Vec<String> {
     flags
 }
 
+/// Clients and a watcher at work, and what they were told.
+struct Load {
+    scene: Rc<Scene>,
+    clients: JoinSet<()>,
+    watcher: JoinSet<()>,
+    ledger: Rc<RefCell<Ledger>>,
+}
+
+impl Load {
+    fn start(endpoints: Vec<String>, clients: u32, random: &mut Random) -> Self {
+        let scene = Rc::new(Scene {
+            endpoints: RefCell::new(endpoints),
+            began: Instant::now(),
+            epoch: Cell::new(0),
+            record: RefCell::new(Record::default()),
+        });
+        let mut tasks = JoinSet::new();
+        for number in 1..=clients {
+            tasks.spawn_local(clients::client(scene.clone(), number, random.split()));
+        }
+        let ledger = Rc::new(RefCell::new(Ledger::default()));
+        let mut watcher = JoinSet::new();
+        watcher.spawn_local(checks::watch_all(scene.clone(), ledger.clone()));
+        Self { scene, clients: tasks, watcher, ledger }
+    }
+
+    /// Waits until a write that was sent after now is acknowledged, while all
+    /// members are `alive`.
+    async fn await_service(
+        &self,
+        mut alive: impl FnMut() -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let since = self.scene.now_ns();
+        let deadline = Instant::now() + PATIENCE;
+        while self.scene.record.borrow().latest_acknowledged_invocation_ns() < since {
+            alive()?;
+            self.scene.record.borrow().check_unexpected()?;
+            checks::expired(deadline, "no write was acknowledged")?;
+            sleep(Duration::from_millis(2)).await;
+        }
+        Ok(())
+    }
+
+    /// Clients go on with other registers, and what they saw of the last ones is
+    /// checked.
+    async fn next_epoch(&self) -> Result<(), Failure> {
+        let scene = &self.scene;
+        scene.epoch.set(scene.epoch.get() + 1);
+        checks::compact(scene, &self.ledger).await;
+        checks::check_past_epochs(scene).await
+    }
+
+    /// Stops the clients and holds what they were told against what is there; the
+    /// hash that all members have.
+    async fn settle(&mut self) -> Result<u32, Failure> {
+        print("all members are in place: checking what they promised\n")?;
+        let scene = &self.scene;
+        self.clients.shutdown().await;
+        scene.record.borrow_mut().abandon();
+        scene.epoch.set(scene.epoch.get() + 1);
+        checks::check_past_epochs(scene).await?;
+        let ledger_state = checks::read_ledger(scene).await?;
+        checks::check_ledger(&scene.record.borrow(), &ledger_state)?;
+        checks::check_watcher(&self.ledger, &ledger_state).await?;
+        self.watcher.shutdown().await;
+        checks::check_hashes(scene).await
+    }
+
+    fn summary(&self, hash: u32) -> String {
+        let (record, ledger) = (self.scene.record.borrow(), self.ledger.borrow());
+        format!(
+            "{}\n{} acknowledged writes are all there, once; a watcher was told each of {} \
+             changes\nthe history is linearizable; all members have the hash {hash:08x}; their \
+             logs verify\n",
+            record.summary(),
+            record.ledger_acknowledged(),
+            ledger.told(),
+        )
+    }
+}
+
 async fn torture(
     arguments: &TortureArguments,
     seed: u64,
     launcher: Launcher,
 ) -> Result<(), Failure> {
     let mut random = Random::new(seed);
-    let scene = Rc::new(Scene {
-        endpoints: launcher.members.iter().map(Member::endpoint).collect(),
-        began: Instant::now(),
-        epoch: Cell::new(0),
-        record: RefCell::new(Record::default()),
-    });
+    let endpoints = launcher.members.iter().map(Member::endpoint).collect();
     let mut nemesis = Nemesis::start(launcher, random.split())?;
-    let mut clients = JoinSet::new();
-    for number in 1..=arguments.clients {
-        clients.spawn_local(clients::client(scene.clone(), number, random.split()));
-    }
-    let ledger = Rc::new(RefCell::new(Ledger::default()));
-    let mut watcher = JoinSet::new();
-    watcher.spawn_local(checks::watch_all(scene.clone(), ledger.clone()));
-    await_service(&scene, &mut nemesis).await?;
+    let mut load = Load::start(endpoints, arguments.clients, &mut random);
+    load.await_service(|| nemesis.check_alive()).await?;
 
     for round in 1..=arguments.rounds {
         let is_absence =
             round % ROUNDS_PER_ABSENCE == 0 && arguments.snapshot_count > 0 && arguments.nodes > 2;
         let told = if is_absence { nemesis.absence().await? } else { nemesis.strike().await? };
         let healed = Instant::now();
-        await_service(&scene, &mut nemesis).await?;
+        load.await_service(|| nemesis.check_alive()).await?;
         if is_absence {
             nemesis.await_snapshot().await?;
         }
@@ -174,59 +263,23 @@ async fn torture(
         print(&format!("round {round}/{rounds}: {told}; serving again {took} ms later\n"))?;
         nemesis.rest().await;
         if round % ROUNDS_PER_EPOCH == 0 {
-            scene.epoch.set(scene.epoch.get() + 1);
-            checks::compact(&scene, &ledger).await;
-            checks::check_past_epochs(&scene).await?;
+            load.next_epoch().await?;
         }
     }
 
-    print("all members are in place: checking what they promised\n")?;
-    clients.shutdown().await;
-    scene.record.borrow_mut().abandon();
-    scene.epoch.set(scene.epoch.get() + 1);
-    checks::check_past_epochs(&scene).await?;
-    let ledger_state = checks::read_ledger(&scene).await?;
-    checks::check_ledger(&scene.record.borrow(), &ledger_state)?;
-    checks::check_watcher(&ledger, &ledger_state).await?;
-    watcher.shutdown().await;
-    let hash = checks::check_hashes(&scene).await?;
+    let hash = load.settle().await?;
     nemesis.check_alive()?;
     nemesis.note_snapshots().await;
     nemesis.stop_and_verify().await?;
     nemesis.check_variety(arguments.rounds, arguments.snapshot_count > 0)?;
-    scene.record.borrow().check_variety()?;
-
-    let (record, ledger) = (scene.record.borrow(), ledger.borrow());
+    load.scene.record.borrow().check_variety()?;
     print(&format!(
-        "{}\n{}\n\
-         {} acknowledged writes are all there, once; a watcher was told each of {} changes\n\
-         the history is linearizable; all members have the hash {hash:08x}; their logs verify\n\
-         torture passed: {} rounds, seed {seed}, {:.0} s\n",
+        "{}\n{}torture passed: {} rounds, seed {seed}, {:.0} s\n",
         nemesis.summary(),
-        record.summary(),
-        record.ledger_acknowledged(),
-        ledger.told(),
+        load.summary(hash),
         arguments.rounds,
-        scene.began.elapsed().as_secs_f64(),
+        load.scene.began.elapsed().as_secs_f64(),
     ))
-}
-
-/// Waits until a write that was sent after now is acknowledged.
-async fn await_service(scene: &Scene, nemesis: &mut Nemesis) -> Result<(), Failure> {
-    let since = scene.now_ns();
-    let deadline = Instant::now() + PATIENCE;
-    while scene.record.borrow().latest_acknowledged_invocation_ns() < since {
-        nemesis.check_alive()?;
-        scene.record.borrow().check_unexpected()?;
-        if Instant::now() > deadline {
-            let patience = PATIENCE.as_secs();
-            return Err(Failure::new(format!(
-                "no write was acknowledged within {patience} s although all members run"
-            )));
-        }
-        sleep(Duration::from_millis(2)).await;
-    }
-    Ok(())
 }
 
 fn directory(arguments: &TortureArguments, seed: u64) -> Result<(PathBuf, bool), Failure> {

@@ -6,6 +6,7 @@ use crate::failure::{Context, Failure};
 use crate::process::{Member, is_free};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -16,6 +17,7 @@ pub(crate) struct Home {
     pub(crate) directory: PathBuf,
     pub(crate) members: Vec<Member>,
     pub(crate) token: String,
+    remembered: Remembered,
     /// Held as long as this lives.
     _lock: File,
 }
@@ -30,6 +32,13 @@ struct Remembered {
     client_port: u16,
     peer_port: u16,
     token: String,
+    /// The names of the members that have had data: one without is new, or has
+    /// lost it.
+    #[serde(default)]
+    begun: BTreeSet<String>,
+    /// The names of the members that the cluster removed.
+    #[serde(default)]
+    removed: BTreeSet<String>,
 }
 
 const FORMAT: u32 = 1;
@@ -55,7 +64,29 @@ impl Home {
         if before.as_ref() != Some(&now) {
             write(&directory, &now)?;
         }
-        Ok(Self { directory, members, token: now.token, _lock: lock })
+        Ok(Self { directory, members, token: now.token.clone(), remembered: now, _lock: lock })
+    }
+
+    /// Whether a member has ever had data.
+    pub(crate) fn has_begun(&self, name: &str) -> bool {
+        self.remembered.begun.contains(name)
+    }
+
+    /// Whether the cluster removed it.
+    pub(crate) fn is_removed(&self, name: &str) -> bool {
+        self.remembered.removed.contains(name)
+    }
+
+    /// Remembers that a member has data.
+    pub(crate) fn note_begun(&mut self, name: &str) -> Result<(), Failure> {
+        self.remembered.begun.insert(name.to_owned());
+        write(&self.directory, &self.remembered)
+    }
+
+    /// Remembers that the cluster removed a member.
+    pub(crate) fn note_removed(&mut self, name: &str) -> Result<(), Failure> {
+        self.remembered.removed.insert(name.to_owned());
+        write(&self.directory, &self.remembered)
     }
 }
 
@@ -122,6 +153,8 @@ fn decide(
             client_port: arguments.client_port.unwrap_or(2379),
             peer_port: arguments.peer_port.unwrap_or(2380),
             token: format!("up-{random:016x}"),
+            begun: BTreeSet::new(),
+            removed: BTreeSet::new(),
         });
     };
     if let Some(nodes) = arguments.nodes.filter(|nodes| *nodes != before.nodes) {
@@ -210,9 +243,19 @@ fn write(directory: &Path, cluster: &Remembered) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::{FORMAT, Remembered, members};
+    use std::collections::BTreeSet;
 
     fn cluster(nodes: u16, client_port: u16, peer_port: u16) -> Remembered {
-        Remembered { format: FORMAT, nodes, client_port, peer_port, token: "t".to_owned() }
+        let (begun, removed) = (BTreeSet::new(), BTreeSet::new());
+        Remembered {
+            format: FORMAT,
+            nodes,
+            client_port,
+            peer_port,
+            token: "t".to_owned(),
+            begun,
+            removed,
+        }
     }
 
     #[test]

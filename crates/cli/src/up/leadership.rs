@@ -89,7 +89,7 @@ impl Leadership {
         if let Some(answer) = answer {
             self.places.insert(answer.member_id, at);
         }
-        if self.leader().is_some() {
+        if self.leader().is_some() || self.is_led_elsewhere() {
             self.leaderless_since = None;
         } else {
             self.leaderless_since.get_or_insert(now);
@@ -113,6 +113,15 @@ impl Leadership {
         let latest = latest.max_by_key(|answer| answer.term)?;
         let at = *self.places.get(&latest.leader_id)?;
         self.answers[at].is_some().then_some((at, latest.term))
+    }
+
+    /// Whether a member leads that is not one of these: others can be added to the
+    /// cluster.
+    fn is_led_elsewhere(&self) -> bool {
+        let latest = self.answers.iter().flatten().max_by_key(|answer| answer.term);
+        latest.is_some_and(|latest| {
+            latest.leader_id != 0 && !self.places.contains_key(&latest.leader_id)
+        })
     }
 
     /// What has changed since this was last asked.

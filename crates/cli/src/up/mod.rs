@@ -1,5 +1,6 @@
 //! `driftless up`: a real cluster on this machine in one command.
 
+mod heal;
 mod home;
 mod leadership;
 mod story;
@@ -8,13 +9,15 @@ mod supervise;
 use crate::failure::{Context, Failure};
 use crate::process::{Launcher, STOP_PATIENCE};
 use clap::Args;
+use heal::{Data, Ward, has_data};
 use home::Home;
 use leadership::Leadership;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use story::{Story, tell};
-use supervise::{Change, supervise};
+use supervise::{Change, Charge, supervise};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -24,8 +27,8 @@ use tokio::time::Instant;
 #[derive(Args)]
 #[command(after_help = "\
 Each member is a process of its own with its own data under --dir; what it logs
-stands in DIR/NAME.log. A member that dies is started again. Ctrl-C (or SIGTERM)
-stops them all; a second Ctrl-C does so at once. The same command in the same
+stands in DIR/NAME.log. A member that dies is started again; one whose data directory is
+deleted is brought back by the others, if they are a majority. Ctrl-C (or SIGTERM) stops them all; a second Ctrl-C does so at once. The same command in the same
 place goes on with the same data.
 
 The first member serves clients at --client-port and its peers at --peer-port;
@@ -75,28 +78,58 @@ pub(crate) fn run(arguments: &UpArguments) -> Result<(), Failure> {
         token: home.token.clone(),
         heartbeat: Duration::from_millis(arguments.heartbeat_interval),
         election_timeout: Duration::from_millis(arguments.election_timeout),
-        more: Vec::new(),
+        // Whoever deletes a directory here means it.
+        more: vec!["--readmit-lost-disks".to_owned()],
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start")?;
     // `home` holds the directory's lock until all members have ended.
-    runtime.block_on(keep_up(launcher))
+    runtime.block_on(keep_up(home, launcher))
 }
 
-async fn keep_up(launcher: Launcher) -> Result<(), Failure> {
+/// What every member has of its data before any of them runs.
+fn take_stock(home: &Home, launcher: &Launcher) -> Result<Vec<Data>, Failure> {
+    let has_lost = |name: &str, member| {
+        home.is_removed(name) || home.has_begun(name) && !has_data(&launcher.data_dir(member))
+    };
+    let data: Vec<Data> = launcher
+        .members
+        .iter()
+        .map(|member| if has_lost(&member.name, member) { Data::Gone } else { Data::Sound })
+        .collect();
+    if data.contains(&Data::Sound) {
+        return Ok(data);
+    }
+    let shown = home.directory.display();
+    Err(Failure::new(format!(
+        "no member has its data directory in {shown} any more: all that the cluster held is gone, \
+         unless you have a copy to put back. To begin anew with nothing, choose another --dir, or \
+         remove {shown}."
+    )))
+}
+
+async fn keep_up(mut home: Home, launcher: Launcher) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
+    let ward = Arc::new(Ward::new(take_stock(&home, &launcher)?));
     let (stop, stopping) = watch::channel(false);
     let (changes, mut changed) = mpsc::channel(64);
     let mut supervisors = JoinSet::new();
-    for at in 0..launcher.members.len() {
-        supervisors.spawn(supervise(launcher.clone(), at, changes.clone(), stopping.clone()));
-        tokio::spawn(leadership::poll(launcher.members[at].clone(), at, changes.clone()));
+    let mut story = Story::new(&launcher);
+    for (at, member) in launcher.members.iter().enumerate() {
+        if home.is_removed(&member.name) {
+            story.removed(at);
+            continue;
+        }
+        let (changes, stopping) = (changes.clone(), stopping.clone());
+        tokio::spawn(leadership::poll(member.clone(), at, changes.clone()));
+        let begun = home.has_begun(&member.name);
+        let (launcher, ward) = (launcher.clone(), ward.clone());
+        supervisors.spawn(supervise(Charge { launcher, at, begun, ward, changes, stopping }));
     }
     drop(changes);
 
-    let mut story = Story::new(&launcher);
     let mut leadership = Leadership::new(launcher.members.len());
     let mut failing = BTreeSet::new();
     let mut failure = None;
@@ -128,6 +161,19 @@ async fn keep_up(launcher: Launcher) -> Result<(), Failure> {
             Change::CannotStart(reason) => {
                 failure = Some(reason);
                 break;
+            }
+            Change::Begun { at } => home.note_begun(&launcher.members[at].name)?,
+            Change::Lost { at } => story.lost(at),
+            Change::LostForGood { at } => story.lost_for_good(at),
+            Change::Replaced { at, aside } => {
+                leadership.forget(at);
+                story.replaced(at, aside.as_deref());
+            }
+            Change::Recovered { at, recovery } => story.recovered(at, recovery),
+            Change::Removed { at } => {
+                leadership.forget(at);
+                home.note_removed(&launcher.members[at].name)?;
+                story.removed(at);
             }
             Change::Answered { at, answer } => {
                 if answer.is_some() {

@@ -1,5 +1,6 @@
 //! What `up` tells the person who started it.
 
+use super::heal::Recovery;
 use super::leadership::{Leadership, News};
 use super::supervise::Death;
 use crate::failure::Failure;
@@ -17,6 +18,8 @@ pub(crate) struct Story<'a> {
     led_since: Option<Instant>,
     leader: Option<usize>,
     ready: bool,
+    /// Since when each has been without its data.
+    lost: Vec<Option<Instant>>,
 }
 
 /// Says a line with the time. `up` goes on when nobody reads it any more.
@@ -36,6 +39,7 @@ impl<'a> Story<'a> {
             led_since: None,
             leader: None,
             ready: false,
+            lost: vec![None; count],
         }
     }
 
@@ -72,6 +76,81 @@ impl<'a> Story<'a> {
         let delay = delay.as_secs_f64();
         tell(&format!("{name} (pid {pid}) died: {how}; it is started again in {delay} s"));
         let _ = print(&self.last_words(death));
+    }
+
+    pub(crate) fn lost(&mut self, at: usize) {
+        if self.lost[at].is_some() {
+            return;
+        }
+        self.lost[at] = Some(Instant::now());
+        let directory = self.launcher.data_dir(&self.launcher.members[at]);
+        let name = self.name_with_pid(at);
+        tell(&format!("{name} has lost its data directory: {} is gone", directory.display()));
+    }
+
+    pub(crate) fn lost_for_good(&mut self, at: usize) {
+        let name = self.name(at);
+        let what = match (self.launcher.members.len(), self.pids[at]) {
+            (1, Some(_)) => format!(
+                "nobody else has its data: all of it is gone when {name} ends; until then it can \
+                 be read, so save what you need"
+            ),
+            (_, Some(_)) => "the others are no majority without it, so it goes on with the files \
+                             that it has open; all that only it holds is gone when it ends, so \
+                             save what you need"
+                .to_owned(),
+            (_, None) => format!(
+                "the others are no majority and cannot bring {name} back: put its directory back, \
+                 or, if it is lost for good, stop this and see `driftless recover --help`"
+            ),
+        };
+        tell(&what);
+    }
+
+    pub(crate) fn replaced(&mut self, at: usize, aside: Option<&std::path::Path>) {
+        if self.leader == Some(at) {
+            self.leader = None;
+        }
+        let pid = self.pids[at].take();
+        let name = self.name(at);
+        let ended = match pid {
+            Some(pid) => format!("its process (pid {pid}) is ended, and "),
+            None => String::new(),
+        };
+        tell(&format!(
+            "{name}: {ended}it begins anew with an empty directory; it has no vote until the \
+             others have brought it up to date"
+        ));
+        if let Some(aside) = aside {
+            tell(&format!("what was left of the data of {name} now stands in {}", aside.display()));
+        }
+    }
+
+    pub(crate) fn recovered(&mut self, at: usize, recovery: Recovery) {
+        let since = self.lost[at];
+        let name = self.name(at);
+        match recovery {
+            Recovery::Readmitted => {
+                tell(&format!("{name} was taken back as a learner, and is brought up to date"));
+            }
+            Recovery::Healed => {
+                let took = since.map_or(0.0, |since| since.elapsed().as_secs_f64());
+                tell(&format!(
+                    "{name} has caught up and votes again, {took:.1} s after its loss was noticed"
+                ));
+                self.lost[at] = None;
+            }
+        }
+    }
+
+    pub(crate) fn removed(&mut self, at: usize) {
+        self.pids[at] = None;
+        let (name, member) = (self.name(at), &self.launcher.members[at]);
+        tell(&format!(
+            "{name} was removed from the cluster and is not started again; its data in {} is of \
+             no more use",
+            self.launcher.data_dir(member).display()
+        ));
     }
 
     fn last_words(&self, death: &Death) -> String {
