@@ -132,7 +132,11 @@ impl Member {
         answer
     }
 
-    async fn unary<Q, A>(&self, path: &'static str, request: Q) -> Result<A, (Code, String)>
+    pub(super) async fn unary<Q, A>(
+        &self,
+        path: &'static str,
+        request: Q,
+    ) -> Result<A, (Code, String)>
     where
         Q: Message + 'static,
         A: Message + Default + 'static,

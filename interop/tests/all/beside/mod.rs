@@ -8,6 +8,7 @@
 
 mod calls;
 mod cases;
+mod cluster;
 mod random;
 mod watches;
 
