@@ -25,7 +25,7 @@ The chores of this workspace.
                                     hours; the small one runs with its tests
   cargo xtask imports [--write]     who may know whom (the table in xtask/src/imports.rs);
                                     --write redraws the graph in ARCHITECTURE.md
-  cargo xtask paper [--write]       every rule of Figures 2 and 13 has its code and its test;
+  cargo xtask paper [--write]       every rule of paper and thesis has its code and its test;
                                     --write rewrites docs/paper.md
   cargo xtask paper --mutate [ID..] alters every rule (or these) and demands that its test fails
   cargo xtask mutations [--write]   every deliberately wrong variant of algorithm and node is made

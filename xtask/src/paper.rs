@@ -1,5 +1,5 @@
-//! The paper beside the code: every numbered rule of Figures 2 and 13 stands
-//! once in the code, has a named test, and a mutation that this test catches.
+//! The paper beside the code: every numbered rule of Figures 2 and 13, and of the
+//! chapters of the thesis that are used, stands once in the code, has a named test, and a mutation that this test catches.
 //!
 //! `docs/paper.tsv` lists the rules; `// Rule AE.3: …` cites one in the code;
 //! `xtask/mutations.toml` says how each is altered (see `mutate`).
@@ -156,7 +156,8 @@ impl Paper {
         let mut text = String::from(
             "# The paper, the code, the tests\n\n\
              Every numbered rule of Figures 2 and 13 of *In Search of an Understandable Consensus\n\
-             Algorithm (Extended Version)*, the function that carries it out, the test that fails\n\
+             Algorithm (Extended Version)* and those taken from *Consensus: Bridging Theory and\n\
+             Practice*, the function that carries it out, the test that fails\n\
              when that line is altered, and the alteration by which this is shown\n\
              (`cargo xtask paper --mutate`).\n\n\
              Written by `cargo xtask paper --write` from [paper.tsv](paper.tsv), the citations\n\

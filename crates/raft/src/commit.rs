@@ -20,7 +20,7 @@ impl Raft {
             return;
         }
         let held = self.trail.membership().quorum_index(|id| {
-            // The leader's own copy counts only once it is durable, like any other.
+            // Rule PW.2: the own copy counts once it is durable, like any other.
             if id == self.config.id {
                 self.outbox.durable_index()
             } else {

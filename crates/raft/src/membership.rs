@@ -89,6 +89,7 @@ impl Membership {
     /// `id` has come; zero if there are no voters.
     pub fn quorum_index(&self, held: impl Fn(NodeId) -> Index) -> Index {
         let index = majority_index(&self.voters, &held);
+        // Rule MC.6: separate majorities of the old and of the new voters.
         if self.is_joint() { index.min(majority_index(&self.outgoing, &held)) } else { index }
     }
 }

@@ -150,6 +150,7 @@ impl Trail {
     /// them is in force again.
     pub fn truncate_from(&mut self, index: Index) {
         assert!(index > self.base.index, "a cut below the snapshot");
+        // Rule MC.8: a membership goes with its entry.
         let keep = self.memberships.partition_point(|entry| entry.index < index);
         self.memberships.truncate(keep);
         let keep = self.runs.partition_point(|run| run.first < index);

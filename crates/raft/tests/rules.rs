@@ -2,148 +2,19 @@
 //! fails when the line that carries out its rule is altered; `docs/paper.tsv`
 //! joins rule, code and test, and `cargo xtask paper --mutate` shows it.
 //!
-//! One member, 1 of {1, 2, 3}, is told things and watched.
+//! One member is told things and watched (`one_member`).
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
+mod one_member;
+
 use driftless_raft::{
-    Config, Effect, Effects, HardState, Index, Input, Membership, Message, Moment, NodeId, Persist,
-    Position, Raft, Refusal, Restored, Role, Round, Run, Source, Term, Ticket, Time, Trail,
+    Config, Effect, HardState, Index, Input, Membership, Message, Position, Refusal, Role, Round,
+    Run, Source, Term,
 };
-
-const ME: NodeId = NodeId(1);
-const BOB: NodeId = NodeId(2);
-const CAROL: NodeId = NodeId(3);
-const TIMEOUT: u64 = 1_000_000;
-
-struct Member {
-    raft: Raft,
-    now: Time,
-    ticket: Ticket,
-}
-
-/// A follower in `term` with this log, everything durable, nothing applied.
-/// Pre-vote and check-quorum are off: these tests are about the paper's rules.
-fn follower(term: u64, log: &[Run]) -> Member {
-    let mut trail = Trail::of(Membership::of([ME, BOB, CAROL]));
-    for &run in log {
-        trail.append(run);
-    }
-    let hard_state = HardState { current_term: Term(term), ..HardState::default() };
-    let restored = Restored { hard_state, trail, replacement: None };
-    let config = Config { pre_vote: false, check_quorum: false, ..Config::new(ME) };
-    let now = Time(0);
-    let raft = Raft::new(config, restored, Moment { now, random: 0 }).unwrap();
-    Member { raft, now, ticket: Ticket(0) }
-}
-
-/// A candidate in `term + 1`, its term and vote durable.
-fn candidate(term: u64, log: &[Run]) -> Member {
-    let mut me = follower(term, log);
-    me.step(Input::Campaign);
-    me.sync();
-    me
-}
-
-/// The leader of `term + 1`, its empty entry durable, every permission used.
-fn leader(term: u64, log: &[Run]) -> Member {
-    let mut me = candidate(term, log);
-    me.hear(BOB, granted(term + 1));
-    me.sync();
-    me.use_permissions();
-    me
-}
-
-impl Member {
-    fn step(&mut self, input: Input) -> Vec<Effect> {
-        let mut effects = Effects::new();
-        self.raft.step(Moment { now: self.now, random: 7 }, input, &mut effects);
-        if let Some(persist) = record(&effects.list) {
-            self.ticket = persist.ticket;
-        }
-        effects.list
-    }
-
-    fn hear(&mut self, from: NodeId, message: Message) -> Vec<Effect> {
-        self.step(Input::Receive { from, message })
-    }
-
-    /// Everything written becomes durable.
-    fn sync(&mut self) -> Vec<Effect> {
-        self.step(Input::Persisted { ticket: self.ticket })
-    }
-
-    fn wait(&mut self, micros: u64) -> Vec<Effect> {
-        self.now = self.now.after(micros);
-        self.step(Input::Wake)
-    }
-
-    /// As if everything that may be sent had been sent.
-    fn use_permissions(&mut self) -> Vec<Effect> {
-        let (term, last) = (self.raft.term(), self.raft.last().index);
-        let mut effects = self.step(Input::Sent { to: BOB, term, last, bytes: 1 });
-        effects.extend(self.step(Input::Sent { to: CAROL, term, last, bytes: 1 }));
-        effects
-    }
-}
-
-fn at(term: u64, index: u64) -> Position {
-    Position::new(term, index)
-}
-
-fn append(term: u64, prev_log: Position, runs: &[Run], leader_commit: u64) -> Message {
-    let (runs, leader_commit) = (runs.iter().copied().collect(), Index(leader_commit));
-    let (term, round, memberships) = (Term(term), Round(1), Vec::new());
-    Message::Append { term, prev_log, runs, memberships, leader_commit, round }
-}
-
-fn stored(term: u64, last: u64) -> Message {
-    Message::AppendStored { term: Term(term), last: Index(last) }
-}
-
-fn granted(term: u64) -> Message {
-    Message::VoteReply { term: Term(term), vote_granted: true }
-}
-
-fn refused(term: u64) -> Message {
-    Message::VoteReply { term: Term(term), vote_granted: false }
-}
-
-fn request(term: u64, last_log: Position) -> Message {
-    Message::RequestVote { term: Term(term), last_log, transfer: false }
-}
-
-fn snapshot(term: u64, last: Position) -> Message {
-    let membership = Box::new(Membership::of([ME, BOB, CAROL]));
-    Message::InstallSnapshot { term: Term(term), last, membership }
-}
-
-fn sent(effects: &[Effect]) -> Vec<(NodeId, Message)> {
-    let message = |effect: &Effect| match effect {
-        Effect::Send { to, message } => Some((*to, message.clone())),
-        _ => None,
-    };
-    effects.iter().filter_map(message).collect()
-}
-
-fn record(effects: &[Effect]) -> Option<Persist> {
-    effects.iter().find_map(|effect| match effect {
-        Effect::Persist(persist) => Some(persist.clone()),
-        _ => None,
-    })
-}
-
-/// Where entries may be sent from, to whom.
-fn permitted(effects: &[Effect]) -> Vec<(NodeId, Position, Index)> {
-    let permission = |effect: &Effect| match *effect {
-        Effect::SendEntries { to, prev, last_max, .. } => Some((to, prev, last_max)),
-        _ => None,
-    };
-    effects.iter().filter_map(permission).collect()
-}
-
-fn is_rejection(effects: &[Effect]) -> bool {
-    matches!(sent(effects)[..], [(_, Message::AppendRejected { .. })])
-}
+use one_member::{
+    BOB, CAROL, ME, Member, TIMEOUT, append, at, candidate, follower, granted, is_rejection,
+    leader, permitted, record, refused, request, sent, snapshot, stored,
+};
 
 // State
 

@@ -93,11 +93,13 @@ impl Raft {
         if through.index <= self.trail.base().index {
             return;
         }
+        // Rule SN.1: a snapshot covers only what was applied.
         assert!(through.index <= self.last_applied, "a snapshot of what was never applied");
         self.trail.compact(through);
         let RoleState::Leader(leader) = &mut self.role else { return };
         for (_, known) in leader.followers.iter_mut() {
             let sending = matches!(known.flow, Flow::Snapshot(_));
+            // Rule SN.2: who needs what the log let go is sent the snapshot.
             if !sending && known.next_index.previous() < through.index {
                 known.need_snapshot(leader.round);
             }

@@ -100,6 +100,7 @@ impl Raft {
             let known = leader.followers.get(id);
             known.is_none_or(|known| now.since(known.heard_at) < timeout)
         });
+        // Rule CQ.1: without a quorum for an election timeout, step down.
         if self.config.check_quorum && !heard_quorum {
             context.note(|| Note::QuorumLost { term: self.hard_state.current_term });
             self.resign(context);
@@ -121,6 +122,7 @@ impl Raft {
     /// Clients want entries appended.
     pub(crate) fn propose(&mut self, context: &mut Context<'_>, count: u64) {
         assert!(count > 0, "a proposal of nothing");
+        // Rule LT.1: no commands while leadership is on its way.
         if let RoleState::Leader(Leader { transfer: Some(transfer), .. }) = &self.role {
             // Or the chosen member would never catch up (thesis §3.10).
             let reason = Refusal::Transferring { to: transfer.to };

@@ -51,10 +51,12 @@ impl Raft {
         // could otherwise each change what the other does not know of, and their
         // majorities need not meet (the correction to thesis §4.1).
         if commit_index < leader.term_start {
+            // Rule MC.3: an entry of the own term first.
             return Err(ChangeRefusal::TermNotCommitted);
         }
         // One change at a time: only neighbours' majorities are sure to meet.
         let (at, in_force) = (self.trail.membership_index(), self.trail.membership());
+        // Rule MC.2: no change while another is open.
         if at > commit_index || in_force.is_joint() {
             return Err(ChangeRefusal::ChangeOpen { at });
         }
@@ -80,6 +82,7 @@ impl Raft {
         let at = self.append_own(1, Source::Membership);
         let entry = MembershipEntry { index: at.index, membership };
         let before = self.trail.membership().clone();
+        // Rule MC.1: in force when appended, not when committed.
         self.trail.append_membership(entry.clone());
         self.outbox.write_membership(entry);
         if let RoleState::Leader(leader) = &mut self.role {
@@ -108,10 +111,12 @@ impl Raft {
             return;
         }
         if in_force.is_joint() {
+            // Rule MC.7: leave a joint membership once it is committed.
             // Both sides have agreed to C_old,new; now C_new alone may decide (§6).
             let left = in_force.left();
             self.append_membership(context, left);
         } else if !in_force.voters.contains(&self.config.id) {
+            // Rule MC.4: step down once the membership without oneself is committed.
             // "The leader steps down once it has committed the C_new entry" (§6).
             // Until then it leads a group of which it is no part, and does not
             // count itself.

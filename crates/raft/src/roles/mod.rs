@@ -77,6 +77,7 @@ impl Raft {
             self.postpone_election(context, until);
             return;
         }
+        // Rule PV.1: ask before raising the term.
         if self.config.pre_vote {
             self.start_pre_vote(context);
         } else {
@@ -102,6 +103,7 @@ impl Raft {
         self.config.check_quorum
             && match &self.role {
                 RoleState::Follower(follower) => {
+                    // Rule MC.5: no candidate is heeded while a leader is heard.
                     follower.leader.is_some_and(|leader| leader != asker)
                         && now.since(follower.heard_at) < self.config.election_timeout_us
                 }

@@ -23,6 +23,7 @@ impl Raft {
             return;
         };
         let (term, leader_commit) = (hard_state.current_term, hard_state.commit_index);
+        // Rule PW.1: followers write while the own disk does.
         let (round, last) = (leader.round, trail.last().index);
         for (to, known) in leader.followers.iter_mut() {
             if let Flow::Snapshot(delivery) = &mut known.flow

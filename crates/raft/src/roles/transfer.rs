@@ -72,6 +72,7 @@ impl Raft {
         let Self { role: RoleState::Leader(leader), trail, hard_state, .. } = self else { return };
         let Some(transfer) = &mut leader.transfer else { return };
         let to = transfer.to;
+        // Rule LT.2: not before it holds the whole log.
         let holds_all = |known: &crate::Progress| known.match_index() == trail.last().index;
         if transfer.told || !leader.followers.get(to).is_some_and(holds_all) {
             return;
@@ -93,6 +94,7 @@ impl Raft {
         let RoleState::Leader(leader) = &mut self.role else { return };
         let Some(transfer) = &mut leader.transfer else { return };
         transfer.told &= context.now() < leader.heartbeat_due;
+        // Rule LT.4: given up at its deadline, commands are taken again.
         if context.now() < transfer.deadline {
             return;
         }
@@ -110,6 +112,7 @@ impl Raft {
     /// "Seek election now": the leader of `term` wants this member to follow it.
     pub(crate) fn on_timeout_now(&mut self, context: &mut Context<'_>, from: NodeId, term: Term) {
         let follows = matches!(self.role, RoleState::Follower(_) | RoleState::PreCandidate(_));
+        // Rule LT.3: start an election at once.
         if term == self.hard_state.current_term && follows && self.may_seek_election() {
             context.note(|| Note::TransferTaken { from });
             self.start_election(context, true);

@@ -32,6 +32,7 @@ impl Raft {
         // Rules of the host: IS.2 and IS.3 (write chunks at their offsets), IS.4
         // (ask for more until done), IS.5 (keep the newest snapshot only).
         let commit_index = self.hard_state.commit_index;
+        // Rule SN.3: a snapshot of what is committed here is old news.
         if last.index <= commit_index {
             // Nothing to learn. Going back to it would lose what came since.
             context.note(|| Note::SnapshotCovered { last, commit_index });

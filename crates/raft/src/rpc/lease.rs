@@ -30,12 +30,14 @@ impl Config {
     /// without leases. By whatever clock within the bound this is measured, no
     /// more than an election timeout passes meanwhile.
     pub(crate) fn lease_us(&self) -> Option<u64> {
+        // Rule RI.3: a lease ends early by what clocks may be off.
         self.lease_drift_ppm.map(|_| self.election_timeout_us.saturating_sub(self.drift_us()))
     }
 
     /// How long a voter that heard a leader helps nobody else: an election
     /// timeout at least, by whatever clock within the bound.
     pub(crate) fn abstention_us(&self) -> u64 {
+        // Rule RI.4: a promise ends late by what clocks may be off.
         self.election_timeout_us.saturating_add(self.drift_us())
     }
 

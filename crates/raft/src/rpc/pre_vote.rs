@@ -22,6 +22,7 @@ impl Raft {
         } else if term <= self.hard_state.current_term {
             self.refuse_pre_vote(context, candidate, VoteRefusal::StaleTerm { theirs: term });
         } else if last_log < mine {
+            // Rule PV.2: only for a log that is at least as up-to-date.
             let reason = VoteRefusal::LogBehind { mine, theirs: last_log };
             self.refuse_pre_vote(context, candidate, reason);
         } else {

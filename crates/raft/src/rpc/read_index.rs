@@ -174,6 +174,7 @@ impl Raft {
         // Before an entry of its own term is committed, a leader may not know
         // of all that was committed before it (§8).
         let commit_index = self.hard_state.commit_index;
+        // Rule RI.1: wait for an entry of the own term to be committed.
         if commit_index < leader.term_start {
             return;
         }
@@ -194,6 +195,7 @@ impl Raft {
                     reads: mem::take(&mut leader.reads.waiting),
                 });
             }
+            // Rule RI.2: a quorum heard a round from after the read came.
             let confirmed = leader.reads.confirming.take_if(|batch| {
                 membership.is_quorum(|id| {
                     // Nobody is asked whether this member is still its own leader.
