@@ -29,7 +29,8 @@ The chores of this workspace.
                                     --write rewrites docs/paper.md
   cargo xtask paper --mutate [ID..] alters every rule (or these) and demands that its test fails
   cargo xtask mutations [--write]   every deliberately wrong variant of algorithm and node is made
-                                    and must be noticed; --write writes docs/mutations.md
+                                    and must be noticed; --write writes docs/mutations.md,
+                                    --node makes those of the node only
   cargo xtask readme                the README's first two commands are the promised ones
   cargo xtask tidy                  file headers, links in documents, file lengths
 ";
@@ -75,6 +76,7 @@ fn run(words: &[&str]) -> Result<Option<Findings>, Failure> {
         ["paper", "--write"] => paper::write(&workspace)?,
         ["paper", "--mutate", only @ ..] => mutate::run(&workspace, only)?,
         ["mutations"] => wrong::run(&workspace, false)?,
+        ["mutations", "--node"] => wrong::run_node(&workspace)?,
         ["mutations", "--write"] => wrong::run(&workspace, true)?,
         ["readme"] => readme::check(&workspace)?,
         ["tidy"] => tidy::check(&workspace)?,

@@ -175,6 +175,16 @@ pub(crate) fn run(workspace: &Workspace, write: bool) -> Result<Findings, Failur
     Ok(findings)
 }
 
+/// Makes those of the node only.
+pub(crate) fn run_node(workspace: &Workspace) -> Result<Findings, Failure> {
+    let (mut rows, mut findings) = (Vec::new(), check(workspace)?);
+    nodes(workspace, &mut rows, &mut findings)?;
+    for row in rows {
+        println!("{}", row.text());
+    }
+    Ok(findings)
+}
+
 /// Runs tests that print rows; whether they pass.
 fn tests(workspace: &Workspace, arguments: &[&str], rows: &mut Vec<Row>) -> Result<bool, Failure> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
