@@ -13,14 +13,18 @@
 //! All numbers are little-endian. A length is checked before a byte of the body
 //! is read, a count before anything is allocated for it.
 
+pub use crate::append::AppendHead;
+pub use crate::hello::{DiskId, Hello, HelloRefusal, HelloReply, Standing};
+
+use crate::append::{APPEND_KIND, HEAD_BYTES, decode_append, kind_of, runs_of};
 use crate::change::{answer, changes, put_answer, put_changes};
 use crate::entry::{Entry, EntryKind};
+use crate::hello::{decode_lookup, decode_lookup_reply, encode_lookup, encode_lookup_reply};
 use crate::message::{decode_message, encode_message};
-use crate::wire::{DecodeError, Reader, put_bytes, put_membership, put_position};
+use crate::wire::{DecodeError, Reader, put_membership, put_position};
 use bytes::{BufMut, Bytes, BytesMut};
 use driftless_raft::{
-    Change, ChangeRefusal, GroupId, Index, Membership, Message, NodeId, Position, Round, Run, Runs,
-    Term,
+    Change, ChangeRefusal, GroupId, Index, Membership, Message, NodeId, Position, Round, Term,
 };
 use std::collections::BTreeMap;
 use std::fmt;
@@ -32,19 +36,9 @@ pub const HEADER_BYTES: usize = 20;
 /// The longest frame that is believed.
 pub const FRAME_BYTES_MAX: usize = 16 << 20;
 /// Payloads from this size on are shared with the frame rather than copied.
-const SHARE_FROM_BYTES: usize = 4 << 10;
+pub(crate) const SHARE_FROM_BYTES: usize = 4 << 10;
 /// Room for the body of an ordinary frame.
 const BODY_BYTES: usize = 96;
-/// The kind of [`PeerFrame::Append`].
-const APPEND_KIND: u8 = 4;
-/// An append's body before its runs, their count and that of its entries included.
-const APPEND_BYTES: usize = 48;
-/// One run of an append.
-const RUN_BYTES: usize = 24;
-/// Kind and length of one of an append's entries.
-const HEAD_BYTES: usize = 5;
-/// "DRFT": opens every hello, so that a stranger's connection is told at once.
-const MAGIC: u32 = 0x5446_5244;
 
 /// Why bytes are not a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,107 +88,6 @@ pub fn frame_len(header: &[u8]) -> Result<usize, FrameError> {
     } else {
         Err(FrameError::Length(length))
     }
-}
-
-/// What is behind a member's name: which data directory, and which life of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DiskId {
-    /// The incarnation of the data directory.
-    pub incarnation: u64,
-    /// How often it was opened.
-    pub boots: u64,
-    /// What the process drew when it opened it.
-    pub nonce: u64,
-    /// Whether it took the place of a lost one.
-    pub standing: Standing,
-}
-
-/// Whether a data directory is its member's first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Standing {
-    /// It is, as far as it knows.
-    #[default]
-    First = 0,
-    /// It took the place of a lost one, and waits for the group to take it in.
-    Replacement = 1,
-    /// It took the place of a lost one, and the group has taken it in: the member
-    /// has applied the entry that says so.
-    Readmitted = 2,
-}
-
-impl Standing {
-    fn from_byte(byte: u8) -> Option<Self> {
-        Some(match byte {
-            0 => Self::First,
-            1 => Self::Replacement,
-            2 => Self::Readmitted,
-            _ => return None,
-        })
-    }
-}
-
-/// Who is calling, and whom it means to reach.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hello {
-    /// The caller's cluster.
-    pub cluster_id: u64,
-    /// The caller.
-    pub node_id: NodeId,
-    /// What is behind its name.
-    pub disk: DiskId,
-    /// Whom it wants to talk to.
-    pub to: NodeId,
-    /// Where the caller is reached, if it knows.
-    pub address: String,
-}
-
-/// Why a hello was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum HelloRefusal {
-    /// Another cluster.
-    Cluster = 1,
-    /// The caller reached somebody else than it meant to.
-    NotMe = 2,
-    /// The caller is no member.
-    NotAMember = 3,
-    /// The caller is known with another data directory.
-    Incarnation = 4,
-    /// The caller was a member, and was removed.
-    Removed = 5,
-    /// The caller's data directory is an older copy of the one that it had.
-    OlderDisk = 6,
-    /// Too many that are no members have called already.
-    Crowded = 7,
-}
-
-impl HelloRefusal {
-    fn from_byte(byte: u8) -> Option<Self> {
-        Some(match byte {
-            1 => Self::Cluster,
-            2 => Self::NotMe,
-            3 => Self::NotAMember,
-            4 => Self::Incarnation,
-            5 => Self::Removed,
-            6 => Self::OlderDisk,
-            7 => Self::Crowded,
-            _ => return None,
-        })
-    }
-}
-
-/// The answer to a [`Hello`]: who answers, and whether the caller may go on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HelloReply {
-    /// The answerer's cluster.
-    pub cluster_id: u64,
-    /// The answerer.
-    pub node_id: NodeId,
-    /// What is behind its name.
-    pub disk: DiskId,
-    /// `None`: welcome.
-    pub refusal: Option<HelloRefusal>,
 }
 
 /// Why a forwarded command was not taken.
@@ -317,74 +210,6 @@ pub enum PeerFrame {
     },
 }
 
-/// Which runs of terms `entries`, contiguous after `prev_log`, make.
-fn runs_of<'a>(prev_log: Position, entries: impl Iterator<Item = &'a Entry>) -> Runs {
-    let mut runs = Runs::NONE;
-    let first = prev_log.index.next();
-    let mut open = Run { term: Term(0), first, last: prev_log.index };
-    entries.for_each(|entry| {
-        let index = open.last.next();
-        if entry.position.term != open.term {
-            if open.first <= open.last {
-                runs.push(open);
-            }
-            open = Run { term: entry.position.term, first: index, last: index };
-        }
-        open.last = index;
-    });
-    if open.first <= open.last {
-        runs.push(open);
-    }
-    runs
-}
-
-/// [`PeerFrame::Append`] to be encoded from entries that somebody else holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AppendHead {
-    /// The leader's term.
-    pub term: Term,
-    /// The position before the first entry.
-    pub prev_log: Position,
-    /// The leader's commit index.
-    pub leader_commit: Index,
-    /// The broadcast.
-    pub round: Round,
-}
-
-impl AppendHead {
-    /// Encodes the frame that carries `entries`, which are contiguous from
-    /// `prev_log.index + 1`, as [`PeerFrame::encode`] does.
-    pub fn encode<'a>(
-        &self,
-        group: GroupId,
-        entries: impl Iterator<Item = &'a Entry> + Clone,
-    ) -> Vec<Bytes> {
-        let mut copied_bytes = 0;
-        let mut count = 0;
-        entries.clone().for_each(|entry| {
-            let len = entry.payload.len();
-            copied_bytes += if len < SHARE_FROM_BYTES { len } else { 0 };
-            count += 1;
-        });
-        let runs = runs_of(self.prev_log, entries.clone());
-        let mut parts =
-            Parts::new(APPEND_BYTES + runs.len() * RUN_BYTES + count * HEAD_BYTES + copied_bytes);
-        let out = &mut parts.open;
-        out.put_u64_le(self.term.0);
-        put_position(out, self.prev_log);
-        out.put_u64_le(self.leader_commit.0);
-        out.put_u64_le(self.round.0);
-        put_runs(out, &runs);
-        out.put_u32_le(count as u32);
-        entries.clone().for_each(|entry| {
-            let [a, b, c, d] = (entry.payload.len() as u32).to_le_bytes();
-            out.put_slice(&[entry.kind as u8, a, b, c, d]);
-        });
-        entries.for_each(|entry| parts.payload(&entry.payload));
-        parts.finish(APPEND_KIND, group)
-    }
-}
-
 impl PeerFrame {
     /// The algorithm's message in this frame, with its entries beside it.
     #[expect(clippy::result_large_err, reason = "it is the frame itself, which goes on as it is")]
@@ -434,20 +259,11 @@ impl PeerFrame {
         let out = &mut parts.open;
         match self {
             Self::Hello(hello) => {
-                out.put_u32_le(MAGIC);
-                out.put_u64_le(hello.cluster_id);
-                out.put_u64_le(hello.node_id.0);
-                put_disk(out, &hello.disk);
-                out.put_u64_le(hello.to.0);
-                put_bytes(out, hello.address.as_bytes());
+                hello.encode(out);
                 1
             }
             Self::HelloReply(reply) => {
-                out.put_u32_le(MAGIC);
-                out.put_u64_le(reply.cluster_id);
-                out.put_u64_le(reply.node_id.0);
-                put_disk(out, &reply.disk);
-                out.put_u8(reply.refusal.map_or(0, |refusal| refusal as u8));
+                reply.encode(out);
                 2
             }
             Self::Raft(message) => {
@@ -502,21 +318,11 @@ impl PeerFrame {
                 10
             }
             Self::Lookup { address } => {
-                out.put_u32_le(MAGIC);
-                put_bytes(out, address.as_bytes());
+                encode_lookup(out, address);
                 11
             }
             Self::LookupReply { cluster_id, member, membership, addresses } => {
-                out.put_u32_le(MAGIC);
-                out.put_u64_le(*cluster_id);
-                out.put_u8(u8::from(member.is_some()));
-                out.put_u64_le(member.unwrap_or_default().0);
-                put_membership(out, membership);
-                out.put_u32_le(addresses.len() as u32);
-                for (id, address) in addresses {
-                    out.put_u64_le(id.0);
-                    put_bytes(out, address.as_bytes());
-                }
+                encode_lookup_reply(out, *cluster_id, *member, membership, addresses);
                 12
             }
         }
@@ -547,33 +353,8 @@ impl PeerFrame {
 
     fn decode_body(kind: u8, reader: &mut Reader) -> Result<Self, DecodeError> {
         Ok(match kind {
-            1 => {
-                check_magic(reader)?;
-                Self::Hello(Hello {
-                    cluster_id: reader.u64("the cluster")?,
-                    node_id: NodeId(reader.u64("the caller")?),
-                    disk: disk(reader)?,
-                    to: NodeId(reader.u64("the callee")?),
-                    address: reader.address("the caller's address")?,
-                })
-            }
-            2 => {
-                check_magic(reader)?;
-                Self::HelloReply(HelloReply {
-                    cluster_id: reader.u64("the cluster")?,
-                    node_id: NodeId(reader.u64("the answerer")?),
-                    disk: disk(reader)?,
-                    refusal: match reader.u8("the refusal")? {
-                        0 => None,
-                        byte => {
-                            Some(HelloRefusal::from_byte(byte).ok_or(DecodeError::Invalid {
-                                what: "the refusal",
-                                value: u64::from(byte),
-                            })?)
-                        }
-                    },
-                })
-            }
+            1 => Self::Hello(Hello::decode(reader)?),
+            2 => Self::HelloReply(HelloReply::decode(reader)?),
             3 => Self::Raft(decode_message(reader)?),
             APPEND_KIND => decode_append(reader)?,
             5 => {
@@ -618,10 +399,7 @@ impl PeerFrame {
             10 => {
                 Self::ChangeAnswer { request: reader.u64("the request")?, answer: answer(reader)? }
             }
-            11 => {
-                check_magic(reader)?;
-                Self::Lookup { address: reader.address("the asker's address")? }
-            }
+            11 => decode_lookup(reader)?,
             12 => decode_lookup_reply(reader)?,
             other => {
                 return Err(DecodeError::Invalid { what: "the kind", value: u64::from(other) });
@@ -630,140 +408,25 @@ impl PeerFrame {
     }
 }
 
-fn decode_lookup_reply(reader: &mut Reader) -> Result<PeerFrame, DecodeError> {
-    check_magic(reader)?;
-    let cluster_id = reader.u64("the cluster")?;
-    let is_known = reader.bool("whether the asker is known")?;
-    let member = Some(NodeId(reader.u64("the member")?)).filter(|_| is_known);
-    let membership = reader.membership("the membership")?;
-    let mut addresses = BTreeMap::new();
-    for _ in 0..reader.count(12, "the number of addresses")? {
-        let id = NodeId(reader.u64("a member")?);
-        addresses.insert(id, reader.address("a member's address")?);
-    }
-    Ok(PeerFrame::LookupReply { cluster_id, member, membership, addresses })
-}
-
-fn put_disk(out: &mut BytesMut, disk: &DiskId) {
-    out.put_u64_le(disk.incarnation);
-    out.put_u64_le(disk.boots);
-    out.put_u64_le(disk.nonce);
-    out.put_u8(disk.standing as u8);
-}
-
-fn disk(reader: &mut Reader) -> Result<DiskId, DecodeError> {
-    let incarnation = reader.u64("the incarnation")?;
-    let (boots, nonce) = (reader.u64("the boots")?, reader.u64("the nonce")?);
-    let byte = reader.u8("the disk's standing")?;
-    let invalid = DecodeError::Invalid { what: "the disk's standing", value: u64::from(byte) };
-    let standing = Standing::from_byte(byte).ok_or(invalid)?;
-    Ok(DiskId { incarnation, boots, nonce, standing })
-}
-
-fn check_magic(reader: &mut Reader) -> Result<(), DecodeError> {
-    match reader.u32("the magic number")? {
-        MAGIC => Ok(()),
-        other => Err(DecodeError::Invalid { what: "the magic number", value: u64::from(other) }),
-    }
-}
-
 fn entry_kind(reader: &mut Reader) -> Result<EntryKind, DecodeError> {
     kind_of(reader.u8("an entry's kind")?)
 }
 
-fn kind_of(byte: u8) -> Result<EntryKind, DecodeError> {
-    EntryKind::from_byte(byte)
-        .ok_or(DecodeError::Invalid { what: "an entry's kind", value: u64::from(byte) })
-}
-
-fn put_runs(out: &mut BytesMut, runs: &[Run]) {
-    out.put_u32_le(runs.len() as u32);
-    for run in runs {
-        out.put_u64_le(run.term.0);
-        out.put_u64_le(run.first.0);
-        out.put_u64_le(run.last.0);
-    }
-}
-
-/// Runs that follow `prev_log` without a gap, their terms rising from its term
-/// on and none above the sender's.
-fn runs(reader: &mut Reader, prev_log: Position, term: Term) -> Result<Runs, DecodeError> {
-    let count = reader.count(RUN_BYTES, "the number of runs")?;
-    let mut runs = Runs::NONE;
-    let mut before = prev_log;
-    for _ in 0..count {
-        let run = Run {
-            term: Term(reader.u64("a run's term")?),
-            first: Index(reader.u64("a run's first index")?),
-            last: Index(reader.u64("a run's last index")?),
-        };
-        let rises = match runs.last() {
-            Some(last) => run.term > last.term,
-            None => run.term >= before.term,
-        };
-        if !rises || run.term > term {
-            return Err(DecodeError::Invalid { what: "a run's term", value: run.term.0 });
-        }
-        if before.index.0.checked_add(1) != Some(run.first.0) {
-            return Err(DecodeError::Invalid { what: "a run's first index", value: run.first.0 });
-        }
-        if run.last < run.first || run.last.0 - run.first.0 > u64::from(u32::MAX) {
-            return Err(DecodeError::Invalid { what: "a run's last index", value: run.last.0 });
-        }
-        before = Position { term: run.term, index: run.last };
-        runs.push(run);
-    }
-    Ok(runs)
-}
-
-fn decode_append(reader: &mut Reader) -> Result<PeerFrame, DecodeError> {
-    let term = Term(reader.u64("the term")?);
-    let prev_log = reader.position("the previous entry")?;
-    let leader_commit = Index(reader.u64("the commit index")?);
-    let round = Round(reader.u64("the round")?);
-    let runs = runs(reader, prev_log, term)?;
-    let count = reader.count(HEAD_BYTES, "the number of entries")?;
-    let claimed: u64 = runs.iter().map(|run| run.last.0 - run.first.0 + 1).sum();
-    if claimed != count as u64 {
-        return Err(DecodeError::Invalid { what: "the number of entries", value: count as u64 });
-    }
-    let heads = reader.take(count * HEAD_BYTES, "the entries' heads")?;
-    let mut heads = heads.chunks_exact(HEAD_BYTES);
-    let mut entries = Vec::with_capacity(count);
-    for run in &runs {
-        for index in run.first.0..=run.last.0 {
-            let Some(&[kind, a, b, c, d]) = heads.next() else { break };
-            let kind = kind_of(kind)?;
-            let length = u32::from_le_bytes([a, b, c, d]) as usize;
-            let position = Position { term: run.term, index: Index(index) };
-            let entry = Entry { position, kind, payload: reader.take(length, "a payload")? };
-            if kind == EntryKind::Membership && entry.membership().is_none() {
-                return Err(DecodeError::Invalid {
-                    what: "the membership at this index",
-                    value: index,
-                });
-            }
-            entries.push(entry);
-        }
-    }
-    Ok(PeerFrame::Append { term, prev_log, leader_commit, round, entries })
-}
-
 /// A frame being put together.
-struct Parts {
+pub(crate) struct Parts {
     done: Vec<Bytes>,
-    open: BytesMut,
+    pub(crate) open: BytesMut,
 }
 
 impl Parts {
     /// With room for `body_bytes` that are not shared.
-    fn new(body_bytes: usize) -> Self {
+    pub(crate) fn new(body_bytes: usize) -> Self {
         let mut open = BytesMut::with_capacity(HEADER_BYTES + body_bytes);
         open.put_bytes(0, HEADER_BYTES);
         Self { done: Vec::new(), open }
     }
 
-    fn payload(&mut self, payload: &Bytes) {
+    pub(crate) fn payload(&mut self, payload: &Bytes) {
         if payload.len() < SHARE_FROM_BYTES {
             self.open.put_slice(payload);
         } else {
@@ -774,7 +437,7 @@ impl Parts {
         }
     }
 
-    fn finish(mut self, kind: u8, group: GroupId) -> Vec<Bytes> {
+    pub(crate) fn finish(mut self, kind: u8, group: GroupId) -> Vec<Bytes> {
         if self.done.is_empty() {
             let mut frame = self.open;
             let length = frame.len();

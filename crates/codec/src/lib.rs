@@ -3,10 +3,12 @@
 
 #![forbid(unsafe_code)]
 
+mod append;
 mod change;
 mod contact;
 pub mod entry;
 pub mod frame;
+mod hello;
 pub mod membership;
 mod message;
 pub mod record;
