@@ -52,7 +52,7 @@ pub struct Record {
     pub truncate_from: Option<Index>,
     /// This snapshot (already durable as a file) replaces everything up to its
     /// position; entries after it stay unless cut.
-    pub snapshot: Option<SnapshotMeta>,
+    pub snapshot: Option<Box<SnapshotMeta>>,
     /// Entries added, contiguous after what stands.
     pub entries: Vec<Entry>,
 }

@@ -35,7 +35,7 @@ impl<D: Disk> Log<D> {
                 group,
                 hard_state: held.hard_state,
                 truncate_from: None,
-                snapshot: Some(snapshot.clone()),
+                snapshot: Some(Box::new(snapshot.clone())),
                 entries: Vec::new(),
             };
             self.append_items(&[Item::Record(&record)])?;
@@ -69,7 +69,7 @@ impl<D: Disk> Log<D> {
                 group: *id,
                 hard_state: group.hard_state,
                 truncate_from: None,
-                snapshot: group.base().cloned(),
+                snapshot: group.base().cloned().map(Box::new),
                 entries: Vec::new(),
             })
             .collect();

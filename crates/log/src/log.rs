@@ -160,7 +160,7 @@ impl<D: Disk> Log<D> {
                 self.calls,
                 &record.hard_state,
                 record.truncate_from,
-                record.snapshot.as_ref(),
+                record.snapshot.as_deref(),
                 &record.entries,
             );
         }
@@ -321,7 +321,7 @@ impl<D: Disk> Log<D> {
             let group = self.groups.get_mut(&record.group).expect("drafted");
             let follows = group.apply(Change {
                 truncate_from: record.truncate_from,
-                snapshot: record.snapshot.clone(),
+                snapshot: record.snapshot.as_deref().cloned(),
                 runs: runs(&record.entries),
                 memberships: record.entries.iter().filter_map(Entry::membership).collect(),
                 hard_state: record.hard_state,
@@ -346,7 +346,7 @@ pub(crate) fn beginning(group: GroupId, genesis: SnapshotMeta) -> Record {
         group,
         hard_state: driftless_raft::HardState::default(),
         truncate_from: None,
-        snapshot: Some(genesis),
+        snapshot: Some(Box::new(genesis)),
         entries: Vec::new(),
     }
 }

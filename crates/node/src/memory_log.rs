@@ -199,7 +199,7 @@ mod tests {
             group: GROUP,
             hard_state: HardState::default(),
             truncate_from: None,
-            snapshot: Some(installed.clone()),
+            snapshot: Some(Box::new(installed.clone())),
             entries: Vec::new(),
         };
         log.run(LogJob::Append { ticket: Ticket(2), record: Arc::new(record) });

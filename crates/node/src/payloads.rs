@@ -75,7 +75,7 @@ impl Payloads {
             }
             Source::Snapshot { last, membership } => {
                 self.cache.reset(applied);
-                snapshot = Some(SnapshotMeta { last, membership: *membership });
+                snapshot = Some(Box::new(SnapshotMeta { last, membership: *membership }));
                 Vec::new()
             }
         };

@@ -76,7 +76,7 @@ impl Raft {
         let context = &mut Context { moment, effects };
         match input {
             Input::Wake => self.wake(context),
-            Input::Receive { from, message } => self.receive(context, from, message),
+            Input::Receive { from, ref message } => self.receive(context, from, message),
             Input::Propose { count } => self.propose(context, count),
             Input::ChangeMembership { changes, forced } => {
                 self.change_membership(context, &changes, forced);

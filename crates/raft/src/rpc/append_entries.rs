@@ -20,7 +20,6 @@ use crate::roles::RoleState;
 use crate::runs::{Run, runs_from};
 use crate::trail::MembershipEntry;
 use crate::types::{Index, NodeId, Position, Round, Term};
-use alloc::vec::Vec;
 
 impl Raft {
     /// Receiver implementation. A later term has been adopted already.
@@ -30,7 +29,7 @@ impl Raft {
         leader: NodeId,
         (term, round): (Term, Round),
         prev_log: Position,
-        (runs, memberships): (&[Run], Vec<MembershipEntry>),
+        (runs, memberships): (&[Run], &[MembershipEntry]),
         leader_commit: Index,
     ) {
         let current_term = self.hard_state.current_term;
@@ -73,7 +72,7 @@ impl Raft {
         &mut self,
         context: &mut Context<'_>,
         leader: NodeId,
-        (runs, memberships): (&[Run], Vec<MembershipEntry>),
+        (runs, memberships): (&[Run], &[MembershipEntry]),
         first_missing: Index,
     ) {
         let in_force = self.trail.membership_index();
@@ -94,9 +93,9 @@ impl Raft {
             self.trail.append(run);
             self.outbox.write_run(run, Source::Append { from: leader });
         }
-        for entry in memberships.into_iter().filter(|entry| entry.index >= first_missing) {
+        for entry in memberships.iter().filter(|entry| entry.index >= first_missing) {
             self.trail.append_membership(entry.clone());
-            self.outbox.write_membership(entry);
+            self.outbox.write_membership(entry.clone());
         }
         // The newest membership in the log is in force, committed or not; one
         // that was cut is so no more (§6).

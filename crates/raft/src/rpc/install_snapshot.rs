@@ -19,7 +19,7 @@ impl Raft {
         leader: NodeId,
         term: Term,
         last: Position,
-        membership: Box<Membership>,
+        membership: &Membership,
     ) {
         // Rule IS.1: reply immediately if term < current_term.
         if term < self.hard_state.current_term {
@@ -48,13 +48,13 @@ impl Raft {
         } else {
             // Rule IS.7: discard the entire log.
             let first = self.trail.first_index();
-            is_news = *self.trail.membership() != *membership;
+            is_news = self.trail.membership() != membership;
             let discarded_from = (!self.trail.is_empty()).then_some(first);
-            self.trail.reset(last, (*membership).clone());
+            self.trail.reset(last, membership.clone());
             discarded_from
         };
         context.note(|| Note::SnapshotInstalled { last, retained: discarded_from.is_none() });
-        let source = Source::Snapshot { last, membership };
+        let source = Source::Snapshot { last, membership: Box::new(membership.clone()) };
         self.outbox.write_snapshot(source, discarded_from, commit_index);
         if is_news {
             self.membership_changed(context);

@@ -18,8 +18,8 @@ use crate::types::{Index, NodeId, Position, Term};
 
 impl Raft {
     /// A message arrived.
-    pub(crate) fn receive(&mut self, context: &mut Context<'_>, from: NodeId, message: Message) {
-        if from == self.config.id || !is_well_formed(&message) {
+    pub(crate) fn receive(&mut self, context: &mut Context<'_>, from: NodeId, message: &Message) {
+        if from == self.config.id || !is_well_formed(message) {
             context.note(|| Note::Malformed { from });
             return;
         }
@@ -34,18 +34,18 @@ impl Raft {
             && (self.hears_leader_other_than(from, context.now())
                 || self.abstains_until(from, context.now()).is_some())
         {
-            self.refuse_vote_for_leader(context, from, &message);
+            self.refuse_vote_for_leader(context, from, message);
             return;
         }
         // Rule SA.2: a request or response of a later term makes a follower in
         // that term of anybody.
-        if let Some(term) = term_claimed(&message)
+        if let Some(term) = term_claimed(message)
             && term > self.hard_state.current_term
         {
             self.adopt_term(context, term);
         }
         // Rule SF.1: respond to RPCs from candidates and leaders.
-        match message {
+        match *message {
             Message::PreVote { term, last_log } => self.on_pre_vote(context, from, term, last_log),
             Message::PreVoteReply { term, granted } => {
                 self.on_pre_vote_reply(context, from, term, granted);
@@ -56,8 +56,8 @@ impl Raft {
             Message::VoteReply { term, vote_granted } => {
                 self.on_vote_reply(context, from, term, vote_granted);
             }
-            Message::Append { term, prev_log, runs, memberships, leader_commit, round } => {
-                let entries = (&*runs, memberships);
+            Message::Append { term, prev_log, ref runs, ref memberships, leader_commit, round } => {
+                let entries = (&**runs, &**memberships);
                 self.on_append(context, from, (term, round), prev_log, entries, leader_commit);
             }
             Message::AppendHeard { term, round } => self.on_append_heard(from, term, round),
@@ -67,7 +67,7 @@ impl Raft {
             Message::AppendRejected { term, round, prev_log, hint } => {
                 self.on_append_rejected(context, from, (term, round), prev_log, hint);
             }
-            Message::InstallSnapshot { term, last, membership } => {
+            Message::InstallSnapshot { term, last, ref membership } => {
                 self.on_install_snapshot(context, from, term, last, membership);
             }
             Message::TimeoutNow { term } => self.on_timeout_now(context, from, term),
