@@ -308,6 +308,66 @@ fn a_member_moves_to_another_address_and_whole_clusters_restart() {
     cluster.expect_ready("n4");
 }
 
+#[test]
+fn a_member_that_was_added_loses_its_disk_and_comes_back() {
+    let mut cluster = Cluster::of(3);
+    let founders = cluster.initial_cluster(2);
+    let all = cluster.initial_cluster(3);
+    for name in ["n1", "n2"] {
+        cluster.start(name, "new", &founders, &["--readmit-lost-disks"]);
+    }
+    cluster.expect_ready("n1");
+    cluster.expect_ready("n2");
+    let url = cluster.peer_url("n3");
+    cluster.says(&["member", "add", "n3", "--peer-urls", &url]);
+    cluster.start("n3", "existing", &all, &[]);
+    cluster.expect_ready("n3");
+    cluster.await_kinds(&voters(["n1", "n2", "n3"]));
+    cluster.says(&["put", "a", "1"]);
+    cluster.stop("n3");
+    let older = cluster.data_dir("older");
+    copy(&cluster.data_dir("n3"), &older);
+    cluster.start("n3", "existing", &all, &[]);
+    cluster.expect_ready("n3");
+    cluster.stop("n3");
+
+    // An older copy of its directory, or an empty one: both have forgotten something.
+    let directory = cluster.data_dir("n3");
+    std::fs::remove_dir_all(&directory).unwrap();
+    copy(&older, &directory);
+    let told = cluster.refused("n3", "existing", &all);
+    assert!(told.contains("older copy") && told.contains("--replace-lost-disk"), "{told}");
+    std::fs::remove_dir_all(&directory).unwrap();
+    let told = cluster.refused("n3", "existing", &all);
+    assert!(told.contains("lost or replaced") && told.contains("--replace-lost-disk"), "{told}");
+
+    std::fs::remove_dir_all(&directory).unwrap();
+    cluster.start("n3", "existing", &all, &["--replace-lost-disk"]);
+    cluster.expect_ready("n3");
+    cluster.await_kinds(&voters(["n1", "n2", "n3"]));
+    // Its vote counts: with it, another can be missed.
+    cluster.kill("n1");
+    assert_eq!(cluster.says(&["get", "a", "--value-only"]), "1\n");
+    // Said again it means nothing.
+    cluster.stop("n3");
+    cluster.start("n3", "existing", &all, &["--replace-lost-disk"]);
+    cluster.expect_ready("n3");
+    assert_eq!(cluster.says(&["get", "a", "--value-only"]), "1\n");
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir(to).expect("it is not there yet");
+    for entry in std::fs::read_dir(from).expect("it is there") {
+        let entry = entry.expect("it can be read");
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if from.is_dir() {
+            copy(&from, &to);
+        } else {
+            std::fs::copy(from, to).expect("there is room");
+        }
+    }
+}
+
 fn exchange(one: &Path, other: &Path) {
     let aside = one.with_extension("aside");
     for (from, to) in [(one, aside.as_path()), (other, one), (&aside, other)] {

@@ -75,7 +75,18 @@ impl fmt::Display for ServeError {
             },
             Self::Origin(error) => error.fmt(f),
             Self::Start(error) => start_error(error, f),
-            Self::Node(failure) => failure.fmt(f),
+            Self::Node(failure) => {
+                failure.fmt(f)?;
+                match failure {
+                    NodeFailure::Stopped(
+                        StopReason::UnknownIncarnation { .. } | StopReason::OlderDisk { .. },
+                    ) => f.write_str(
+                        " (to bring it back: an empty --data-dir and --replace-lost-disk here, \
+                         --readmit-lost-disks at the others; docs/recovery.md)",
+                    ),
+                    _ => Ok(()),
+                }
+            }
             Self::System(error) => write!(f, "the system refuses what a member needs: {error}"),
         }
     }

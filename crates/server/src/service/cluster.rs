@@ -246,13 +246,16 @@ impl<B: Backend> Services<B> {
             if status.leader == Some(status.node_id) {
                 self.attend_as_leader().await;
             }
+            let members = self.backend().members().members;
+            let learns = |member: &driftless::Member| member.kind == MemberKind::Learner;
+            let pause = if members.values().any(learns) { ATTEND_EVERY } else { ATTEND_SELDOM };
             tokio::select! {
                 changed = changes.changed() => {
                     if changed.is_err() {
                         return;
                     }
                 }
-                () = sleep(ATTEND_EVERY) => {}
+                () = sleep(pause) => {}
             }
         }
     }
@@ -301,6 +304,8 @@ impl<B: Backend> Services<B> {
 
 /// How often a leader looks whether a learner has caught up.
 const ATTEND_EVERY: Duration = Duration::from_millis(100);
+/// The same where there is none.
+const ATTEND_SELDOM: Duration = Duration::from_secs(2);
 const ATTEND_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What a client is told when a change of members, or of leadership, failed.
