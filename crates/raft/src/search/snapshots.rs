@@ -90,7 +90,7 @@ fn mutant_23_snapshot_over_newer_state() {
 
 #[test]
 fn a_snapshot_is_taken_amid_crashes() {
-    let bounds = Bounds { compactions: 1, proposals: 1, crashes: 2, ..BOUNDS };
+    let bounds = Bounds { compactions: 1, proposals: 1, crashes: 1, beats: 0, ..BOUNDS };
     let world = World::led(3, 0, bounds, Rules::default());
     holds("snapshot taken", &world, &[COMMITTED, COMPACTED, LOST]);
 }

@@ -142,6 +142,7 @@ struct Reader<'a> {
 }
 
 const NAME: &[u8] = b"NodeId(";
+const PAIR: &[u8] = b"(NodeId(";
 const EMPTY: u64 = 0xcbf2_9ce4_8422_2325;
 
 impl<'a> Reader<'a> {
@@ -168,7 +169,12 @@ impl<'a> Reader<'a> {
             self.rest = rest;
             match byte {
                 b'{' => entry = mix(entry ^ self.group(true)),
-                b'(' | b'[' => entry = mix(entry ^ self.group(false)),
+                // A row of pairs that begin with names is a map in another shape.
+                b'[' => {
+                    let is_map = self.rest.starts_with(PAIR);
+                    entry = mix(entry ^ self.group(is_map));
+                }
+                b'(' => entry = mix(entry ^ self.group(false)),
                 b'}' | b')' | b']' => break,
                 b',' if unordered => {
                     sum = sum.wrapping_add(mix(entry));
@@ -206,6 +212,9 @@ fn names_are_replaced_and_the_order_in_sets_means_nothing() {
     assert_eq!(read(text, &swapped), read(other, &same));
     assert_ne!(read(text, &same), read(other, &same));
     assert_ne!(read("[NodeId(1), NodeId(2)]", &same), read("[NodeId(2), NodeId(1)]", &same));
+    let (row, other) = ("[(NodeId(1), 7), (NodeId(2), 8)]", "[(NodeId(1), 8), (NodeId(2), 7)]");
+    assert_eq!(read(row, &swapped), read(other, &same));
+    assert_ne!(read(row, &same), read(other, &same));
     assert_ne!(read("{(1, 2)}", &same), read("{(2, 1)}", &same));
     assert_eq!(permutations(3).len(), 6);
 }
