@@ -21,15 +21,11 @@ pub enum EntryKind {
     /// Who founded the group, for those who joined later (see
     /// [`membership`](crate::membership)).
     Founders = 5,
+    /// One of which a witness knows that it stands here, and no more.
+    Bare = 6,
 }
 
 impl EntryKind {
-    /// Whether a witness is sent entries of this kind with their payloads: it has
-    /// to know who the others are, and where, but none of the data.
-    pub fn is_for_witnesses(self) -> bool {
-        matches!(self, Self::Membership | Self::Contact | Self::Founders)
-    }
-
     /// The kind that `byte` stands for, if any.
     pub fn from_byte(byte: u8) -> Option<Self> {
         match byte {
@@ -39,6 +35,7 @@ impl EntryKind {
             3 => Some(Self::Membership),
             4 => Some(Self::Contact),
             5 => Some(Self::Founders),
+            6 => Some(Self::Bare),
             _ => None,
         }
     }
@@ -56,6 +53,18 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// What a witness is sent of it: all, if it says who the others are, or where;
+    /// of the data only that it stands here.
+    #[must_use]
+    pub fn for_witness(&self) -> Self {
+        match self.kind {
+            EntryKind::Command | EntryKind::Session | EntryKind::Bare => {
+                Self { position: self.position, kind: EntryKind::Bare, payload: Bytes::new() }
+            }
+            _ => self.clone(),
+        }
+    }
+
     /// What a membership entry says; `None` for any other, and for one that does
     /// not decode, which [`PeerFrame::decode`](crate::PeerFrame::decode) refuses.
     pub fn membership(&self) -> Option<MembershipEntry> {

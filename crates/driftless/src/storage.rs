@@ -171,8 +171,8 @@ where
 
 fn files<D: Disk + Clone>(port: &mut SnapshotPort<D>, job: SnapshotJob) -> Option<SnapshotDone> {
     match job {
-        SnapshotJob::ReadChunk { to, offset, bytes_max } => {
-            Some(port.read_chunk(to, offset, bytes_max))
+        SnapshotJob::ReadChunk { to, snapshot, offset, bytes_max } => {
+            Some(port.read_chunk(to, snapshot, offset, bytes_max))
         }
         SnapshotJob::WriteChunk { meta, maker, offset, bytes, done } => {
             Some(port.write_chunk(meta, maker, offset, &bytes, done))

@@ -61,6 +61,8 @@ pub(crate) struct Prepared {
     pub(crate) asides: Vec<Aside>,
     /// Whether who the members are, or where, is another.
     pub(crate) members: bool,
+    /// The first entry of which only a witness need know no more than its position.
+    pub(crate) bare: Option<Position>,
 }
 
 /// An entry about members. Whether it changed anything. (What does not decode was
@@ -131,6 +133,7 @@ impl Applier {
             prepared.bytes += entry_cost(entry) as u64;
             match entry.kind {
                 EntryKind::Noop => {}
+                EntryKind::Bare => prepared.bare = prepared.bare.or(Some(entry.position)),
                 EntryKind::Membership | EntryKind::Contact | EntryKind::Founders => {
                     prepared.members |= tell_roster(entry, roster);
                 }
@@ -169,6 +172,8 @@ impl Node {
         match done {
             LogDone::Appended { ticket, room } => {
                 self.room.stored(ticket);
+                self.watch.answered(ticket);
+                self.watch_disk(moment, actions);
                 self.room_heard(moment, room, actions);
                 self.step(moment, Input::Persisted { ticket }, actions);
                 self.serve_reads(actions);
@@ -196,7 +201,8 @@ impl Node {
         match (self.log_reads.remove(&id), entries) {
             (None, _) => {}
             (Some(ReadPurpose::Send(permission)), entries) => {
-                let Permission { to, head: AppendHead { term, prev_log: prev, .. } } = permission;
+                let Permission { to, head: AppendHead { term, prev_log: prev, .. }, .. } =
+                    permission;
                 let trail = self.raft.trail();
                 let stands = |entry: &Entry| trail.contains(entry.position);
                 match entries {
@@ -280,7 +286,9 @@ impl Node {
             actions.push(Action::Snapshot(SnapshotJob::Load { meta }));
             return;
         }
-        if self.snapshots.due(&self.options, self.room.is_low()) {
+        if self.is_witness() {
+            self.let_go_as_witness(actions);
+        } else if self.snapshots.due(&self.options, self.room.is_low()) {
             self.snapshots.begin_saving();
             let last = self.applier.applied;
             let membership = self.raft.trail().membership_at(last.index).clone();
@@ -304,8 +312,15 @@ impl Node {
     }
 
     fn apply(&mut self, prepared: Prepared, actions: &mut Vec<Action>) {
-        let Prepared { through, entries, bytes, commands, judged, asides, members } = prepared;
+        let Prepared { through, entries, bytes, commands, judged, asides, members, bare } =
+            prepared;
         if entries == 0 {
+            return;
+        }
+        if let Some(bare) = bare
+            && !self.is_witness()
+        {
+            actions.push(Action::Stop(StopReason::WithoutData(bare)));
             return;
         }
         if members {
@@ -320,6 +335,11 @@ impl Node {
                 }
                 Aside::Rejected(session, sequence) => self.proposals.rejected(session, sequence),
             }
+        }
+        if self.is_witness() {
+            // Its machine is never asked.
+            self.applied_through(through, actions);
+            return;
         }
         self.applier.outstanding = Some((through, judged));
         actions.push(Action::Apply(ApplyJob { through, commands }));
@@ -347,6 +367,10 @@ impl Node {
                 actions.push(Action::Answer { token, answer });
             }
         }
+        self.applied_through(through, actions);
+    }
+
+    fn applied_through(&mut self, through: Position, actions: &mut Vec<Action>) {
         self.applier.applied = through;
         self.changes.due |= !self.changes.is_idle();
         self.payloads.mark_applied(through.index);

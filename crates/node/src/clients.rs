@@ -4,7 +4,7 @@
 use crate::envelope::{ENVELOPE_BYTES, Envelope, OPEN_SESSION_BYTES};
 use crate::node::{HOUSEKEEPING_US, Node};
 use crate::payloads::unplaced;
-use crate::port::{Action, Answer, ClientRequest, RequestError, RequestToken};
+use crate::port::{Action, Answer, ClientRequest, Report, RequestError, RequestToken};
 use crate::room::entry_bytes;
 use bytes::Bytes;
 use driftless_codec::frame::ForwardRefusal;
@@ -23,6 +23,11 @@ impl Node {
         actions: &mut Vec<Action>,
     ) {
         match request {
+            ClientRequest::Propose { token, .. } | ClientRequest::Read { token, .. }
+                if self.is_witness() =>
+            {
+                refuse(token, RequestError::Witness, actions);
+            }
             ClientRequest::Propose { token, command, deadline } => {
                 let bytes = command.len();
                 // One that can never wait here would be told to come again for ever.
@@ -136,7 +141,9 @@ impl Node {
             return;
         }
         self.proposals.paused_until = None;
-        if let Some(open) = self.proposals.open_session(moment.now) {
+        if !self.is_witness()
+            && let Some(open) = self.proposals.open_session(moment.now)
+        {
             let frame = PeerFrame::Forward { entries: vec![(EntryKind::Session, open)] };
             self.links.send(leader, &frame, actions);
         }
@@ -195,6 +202,7 @@ impl Node {
             self.step(moment, Input::Wake, actions);
             self.serve_reads(actions);
         }
+        self.watch_disk(moment, actions);
         if self.housekeeping_at.is_some_and(|at| at <= moment.now) {
             self.housekeeping_at = None;
             self.changes.due = true;
@@ -212,6 +220,17 @@ impl Node {
             for (to, term) in self.snapshots.silent(moment.now) {
                 self.sending_failed(moment, to, term, "the follower fell silent".into(), actions);
             }
+        }
+    }
+}
+
+impl Node {
+    /// Tells the algorithm if the disk has stopped to answer, or answers again.
+    pub(crate) fn watch_disk(&mut self, moment: Moment, actions: &mut Vec<Action>) {
+        if let Some(input) = self.watch.disk(moment.now) {
+            let is_stalled = input == Input::DiskStalled;
+            actions.push(Action::Report(Report::Disk { is_stalled }));
+            self.step(moment, input, actions);
         }
     }
 }

@@ -4,10 +4,13 @@ use crate::cache::cost;
 use crate::node::{HOUSEKEEPING_US, Node};
 use crate::port::Frame;
 use crate::port::{Action, LogJob};
+use bytes::Bytes;
 use driftless_codec::frame::AppendHead;
 use driftless_codec::{Entry, PeerFrame};
 use driftless_log::SnapshotMeta;
-use driftless_raft::{Effect, Index, Input, Moment, NodeId, Persist};
+use driftless_raft::{
+    Effect, GroupId, Index, Input, Message, Moment, NodeId, Persist, SnapshotOutcome, Term, Time,
+};
 
 /// The same entries are not sent to the same follower again before this.
 const SEND_AGAIN_US: u64 = 20_000;
@@ -17,6 +20,8 @@ const SEND_AGAIN_US: u64 = 20_000;
 pub(crate) struct Permission {
     pub(crate) to: NodeId,
     pub(crate) head: AppendHead,
+    /// Whether it is sent entries without their payloads.
+    pub(crate) witness: bool,
 }
 
 /// The frame that was encoded last: followers that keep up are sent the same.
@@ -24,6 +29,7 @@ pub(crate) struct Permission {
 pub(crate) struct Encoded {
     head: AppendHead,
     last: Index,
+    witness: bool,
     frame: Frame,
 }
 
@@ -51,7 +57,7 @@ impl Node {
 
     fn carry_out(&mut self, moment: Moment, effect: Effect, actions: &mut Vec<Action>) {
         match effect {
-            Effect::Persist(persist) => self.persist(persist, actions),
+            Effect::Persist(persist) => self.persist(moment.now, persist, actions),
             Effect::Send { to, message } => {
                 self.links.send(to, &PeerFrame::Raft(message), actions);
             }
@@ -63,14 +69,17 @@ impl Node {
                 bytes_max,
                 leader_commit,
                 round,
-                ..
+                witness,
             } => {
                 let head = AppendHead { term, prev_log: prev, leader_commit, round };
-                let permission = Permission { to, head };
+                let permission = Permission { to, head, witness };
                 self.send_entries(moment, permission, last_max, bytes_max, actions);
             }
-            Effect::SendSnapshot { to, term, .. } => {
-                self.begin_sending_snapshot(moment, to, term, actions);
+            Effect::SendSnapshot { to, term, resume: _, witness: true } => {
+                self.send_snapshot_to_witness(to, term, actions);
+            }
+            Effect::SendSnapshot { to, term, resume, witness: false } => {
+                self.begin_sending_snapshot(moment, (to, term), resume, actions);
             }
             Effect::Accept { count, .. } => {
                 assert_eq!(count, self.payloads.offered() as u64, "accepted as proposed");
@@ -93,8 +102,13 @@ impl Node {
             }
             Effect::Restore { snapshot } => {
                 let membership = self.raft.trail().membership_at(snapshot.index).clone();
-                self.snapshots.to_load = Some(SnapshotMeta { last: snapshot, membership });
-                self.pump(actions);
+                let meta = SnapshotMeta { last: snapshot, membership };
+                if self.is_witness() {
+                    self.witness_restored(meta, actions);
+                } else {
+                    self.snapshots.to_load = Some(meta);
+                    self.pump(actions);
+                }
             }
             Effect::ReadReady { id, index } => self.reads.confirmed(id, index),
             Effect::ReadRefused { id, .. } => {
@@ -112,8 +126,9 @@ impl Node {
         }
     }
 
-    fn persist(&mut self, persist: Persist, actions: &mut Vec<Action>) {
+    fn persist(&mut self, now: Time, persist: Persist, actions: &mut Vec<Action>) {
         let ticket = persist.ticket;
+        self.watch.asked(ticket, now);
         let record = self.payloads.record(persist, self.applier.applied.index);
         self.room.hand_over(ticket, &record);
         actions.push(Action::Log(LogJob::Append { ticket, record }));
@@ -127,7 +142,7 @@ impl Node {
         bytes_max: u64,
         actions: &mut Vec<Action>,
     ) {
-        let Permission { to, head } = permission;
+        let Permission { to, head, witness } = permission;
         let (term, first) = (head.term, head.prev_log.index.next());
         // A follower that does not take what it gets, having no room for it, answers
         // every round all the same, and there is one for every read.
@@ -144,10 +159,12 @@ impl Node {
             let last = Index(head.prev_log.index.0 + entries.count() as u64);
             let bytes = entries.bytes();
             let frame = match &self.encoded {
-                Some(same) if same.head == head && same.last == last => same.frame.clone(),
-                _ => Frame { parts: head.encode(self.group, entries.iter()) },
+                Some(same) if (same.head, same.last, same.witness) == (head, last, witness) => {
+                    same.frame.clone()
+                }
+                _ => Frame { parts: encode(self.group, head, entries.iter(), witness) },
             };
-            self.encoded = Some(Encoded { head, last, frame: frame.clone() });
+            self.encoded = Some(Encoded { head, last, witness, frame: frame.clone() });
             self.links.send_frame(to, frame, actions);
             self.inputs.push_back(Input::Sent { to, term, last, bytes });
         } else {
@@ -163,12 +180,27 @@ impl Node {
         entries: &[Entry],
         actions: &mut Vec<Action>,
     ) {
-        let &Permission { to, head } = permission;
+        let &Permission { to, head, witness } = permission;
         let last = Index(head.prev_log.index.0 + entries.len() as u64);
         let bytes = cost(entries) as u64;
-        let frame = Frame { parts: head.encode(self.group, entries.iter()) };
+        let frame = Frame { parts: encode(self.group, head, entries.iter(), witness) };
         self.links.send_frame(to, frame, actions);
         self.inputs.push_back(Input::Sent { to, term: head.term, last, bytes });
+    }
+
+    /// To a witness, that there is a snapshot is all of it.
+    fn send_snapshot_to_witness(&mut self, to: NodeId, term: Term, actions: &mut Vec<Action>) {
+        let newest = self.snapshots.newest.clone().filter(|_| self.links.reaches(to));
+        let outcome = match newest {
+            Some(SnapshotMeta { last, membership }) => {
+                let message =
+                    Message::InstallSnapshot { term, last, membership: Box::new(membership) };
+                self.links.send(to, &PeerFrame::Raft(message), actions);
+                SnapshotOutcome::Delivered
+            }
+            None => SnapshotOutcome::Failed,
+        };
+        self.inputs.push_back(Input::SnapshotSent { to, term, outcome });
     }
 
     pub(crate) fn log_read(&mut self, purpose: ReadPurpose) -> u64 {
@@ -176,4 +208,18 @@ impl Node {
         self.log_reads.insert(self.next_log_read, purpose);
         self.next_log_read
     }
+}
+
+/// One message with entries; to a witness, of most of them only their positions.
+fn encode<'a>(
+    group: GroupId,
+    head: AppendHead,
+    entries: impl Iterator<Item = &'a Entry> + Clone,
+    witness: bool,
+) -> Vec<Bytes> {
+    if !witness {
+        return head.encode(group, entries);
+    }
+    let bare: Vec<Entry> = entries.map(Entry::for_witness).collect();
+    head.encode(group, bare.iter())
 }

@@ -33,6 +33,7 @@ mod sidecar;
 mod snapshot_port;
 mod snapshots;
 mod transfer;
+mod watch;
 
 pub use cache::Stretch;
 pub use driftless_codec as codec;

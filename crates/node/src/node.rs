@@ -17,6 +17,7 @@ use crate::roster::Roster;
 use crate::sessions::Sessions;
 use crate::sidecar;
 use crate::snapshots::Snapshots;
+use crate::watch::Watch;
 use bytes::Bytes;
 use driftless_codec::EntryKind;
 use driftless_codec::frame::ForwardRefusal;
@@ -98,11 +99,14 @@ pub struct Node {
     pub(crate) log_reads: BTreeMap<u64, ReadPurpose>,
     pub(crate) next_log_read: u64,
     pub(crate) room: LogRoom,
+    pub(crate) watch: Watch,
     pub(crate) housekeeping_at: Option<Time>,
     /// Whether links may have to follow a change of members or addresses.
     pub(crate) links_due: bool,
     /// This member was removed, and stops then.
     pub(crate) leaves_at: Option<Time>,
+    /// This member was sent a snapshot as a witness is, before it knew that it is one.
+    pub(crate) joins_as_witness: bool,
     pub(crate) started: bool,
     pub(crate) stopped: bool,
     pub(crate) encoded: Option<Encoded>,
@@ -133,6 +137,7 @@ impl Node {
         if let Some(position) = damaged.first() {
             return Err(StartError::EntryDamaged(*position));
         }
+        let is_witness = options.witness || trail.membership().is_witness(node_id);
         let snapshot = snapshot.filter(|snapshot| snapshot.last > Position::ZERO);
         let in_machine = Position::new(machine.position.term, machine.position.index);
         // What lies behind the log's base is committed, and the machine's own concern.
@@ -143,9 +148,12 @@ impl Node {
             .map_err(|_| StartError::Machine("its sidecar does not decode"))?;
         let at_base = || Roster::of(trail.membership_at(trail.base().index).clone());
         let (sessions, roster) = own.unwrap_or_else(|| (Sessions::default(), at_base()));
+        let at_snapshot = snapshot.as_ref().map_or(Position::ZERO, |snapshot| snapshot.last);
+        let applied = if is_witness { in_machine.max(at_snapshot) } else { in_machine };
         let mut snapshots = Snapshots::new(snapshot);
         if let Some(newest) = &snapshots.newest
             && newest.last.index > in_machine.index
+            && !is_witness
         {
             snapshots.to_load = Some(newest.clone());
         }
@@ -173,16 +181,18 @@ impl Node {
             told_members: roster.membership().clone(),
             roster,
             changes: Changes::new(moment.random.rotate_left(48)),
-            applier: Applier::new(in_machine),
+            applier: Applier::new(applied),
             snapshots,
             forwarded: Vec::new(),
             last_sent: BTreeMap::new(),
             log_reads: BTreeMap::new(),
             next_log_read: 0,
             room: LogRoom::default(),
+            watch: Watch::new(options.raft.election_timeout_us),
             housekeeping_at: None,
             links_due: true,
             leaves_at: None,
+            joins_as_witness: false,
             started: false,
             stopped: false,
             encoded: None,
@@ -203,6 +213,11 @@ impl Node {
             return;
         }
         let from = actions.len();
+        let (raft, watch, housekeeping) = (&self.raft, &mut self.watch, self.housekeeping_at);
+        let deadline = || raft.deadline().into_iter().chain(housekeeping).min();
+        if self.started && watch.stood_still(moment.now, deadline) {
+            self.step(moment, Input::Paused, actions);
+        }
         match event {
             Event::Wake => self.wake(moment, actions),
             Event::Client(request) => self.ask(moment, request, actions),
@@ -219,6 +234,7 @@ impl Node {
             Event::Log(done) => self.log_done(moment, done, actions),
             Event::Applied { replies } => self.applied(&replies, actions),
             Event::Snapshot(done) => self.snapshot_done(moment, done, actions),
+            Event::Paused => self.step(moment, Input::Paused, actions),
         }
         if actions[from..].iter().any(|action| matches!(action, Action::Stop(_))) {
             self.stop(actions);
@@ -261,7 +277,7 @@ impl Node {
             && self.leaves_at.is_none()
             && self.snapshots.sending.is_empty()
             && self.snapshots.again_at.is_none()
-            && self.proposals.session().is_some();
+            && (self.proposals.session().is_some() || self.is_witness());
         if idle {
             self.housekeeping_at = None;
         } else if self.housekeeping_at.is_none() {
@@ -274,7 +290,8 @@ impl Node {
         if self.stopped {
             return None;
         }
-        self.raft.deadline().into_iter().chain(self.housekeeping_at).min()
+        let own = self.housekeeping_at.into_iter().chain(self.watch.deadline());
+        self.raft.deadline().into_iter().chain(own).min()
     }
 
     /// How things stand.
@@ -299,6 +316,12 @@ impl Node {
         let address = |id| who.address(id).map(str::to_owned);
         let removed = self.roster.removed().clone();
         Members { removed, ..Members::of(self.roster.membership(), address) }
+    }
+
+    /// Whether this member votes and holds no data.
+    pub(crate) fn is_witness(&self) -> bool {
+        let says_so = self.options.witness || self.joins_as_witness;
+        says_so || self.raft.membership().is_witness(self.raft.id())
     }
 
     /// The algorithm's state, to look at.

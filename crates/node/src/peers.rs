@@ -50,7 +50,14 @@ impl Node {
         actions: &mut Vec<Action>,
     ) {
         let other = match frame.into_message() {
+            Ok((Message::InstallSnapshot { .. }, _)) if !self.may_be_witness() => {
+                // Its pieces would have to come first.
+                let change = self.links.close(link, FrameFault::OutOfTurn, actions);
+                self.links_changed(moment, change, actions);
+                return;
+            }
             Ok((message, entries)) => {
+                self.joins_as_witness |= matches!(message, Message::InstallSnapshot { .. });
                 self.receive(moment, peer, message, entries, actions);
                 return;
             }
@@ -113,6 +120,11 @@ impl Node {
         self.serve_reads(actions);
     }
 
+    /// Whether this member is a witness, or may be for all it knows.
+    fn may_be_witness(&self) -> bool {
+        self.is_witness() || !self.raft.membership().contains(self.raft.id())
+    }
+
     pub(crate) fn links_changed(
         &mut self,
         moment: Moment,
@@ -147,7 +159,7 @@ impl Node {
 /// members are.
 fn may_forward(peer: NodeId, kind: EntryKind, payload: &Bytes) -> bool {
     match kind {
-        EntryKind::Noop | EntryKind::Membership | EntryKind::Founders => false,
+        EntryKind::Noop | EntryKind::Membership | EntryKind::Founders | EntryKind::Bare => false,
         EntryKind::Contact => Contact::decode(payload).is_ok(),
         EntryKind::Command => payload.len() >= ENVELOPE_BYTES,
         EntryKind::Session => OpenSession::decode(payload).is_ok_and(|open| open.node == peer),

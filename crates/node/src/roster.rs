@@ -81,6 +81,12 @@ impl Roster {
         }
     }
 
+    /// A snapshot says who the members are, and a witness has nothing of it but that.
+    pub(crate) fn jump_to(&mut self, membership: Membership) {
+        self.founded = true;
+        self.apply_membership(membership);
+    }
+
     /// The entry at `at` says where somebody is reached.
     pub(crate) fn apply_contact(&mut self, at: Index, contact: Contact) {
         let Contact { node_id, address } = contact;

@@ -88,10 +88,17 @@ impl<D: Disk + Clone> SnapshotPort<D> {
         Ok(sidecar)
     }
 
-    /// Reads a piece of the newest snapshot, for `to`. A transfer that begins
-    /// anew takes the newest; one under way keeps to its file, come what may.
-    pub fn read_chunk(&mut self, to: NodeId, offset: u64, bytes_max: usize) -> SnapshotDone {
-        let result = self.try_read_chunk(to, offset, bytes_max);
+    /// Reads a piece of a snapshot, for `to`. A transfer that begins anew takes the
+    /// newest; one under way keeps to its file, come what may; one that broke off
+    /// goes on with `snapshot`, if that is still there.
+    pub fn read_chunk(
+        &mut self,
+        to: NodeId,
+        snapshot: Position,
+        offset: u64,
+        bytes_max: usize,
+    ) -> SnapshotDone {
+        let result = self.try_read_chunk(to, snapshot, offset, bytes_max);
         if result.as_ref().map_or(true, |chunk| chunk.done) {
             self.sending.remove(&to);
         }
@@ -101,13 +108,18 @@ impl<D: Disk + Clone> SnapshotPort<D> {
     fn try_read_chunk(
         &mut self,
         to: NodeId,
-        offset: u64,
+        snapshot: Position,
+        mut offset: u64,
         bytes_max: usize,
     ) -> Result<SnapshotChunk, String> {
-        if offset == 0 || !self.sending.contains_key(&to) {
-            let newest = self.store.list(self.group).map_err(|error| error.to_string())?;
-            let newest = *newest.last().ok_or("there is no snapshot")?;
-            let reader = self.store.read(self.group, newest).map_err(|error| error.to_string())?;
+        let open = self.sending.get(&to).map(|reader| reader.meta().last);
+        if offset == 0 || open != Some(snapshot) {
+            let there = self.store.list(self.group).map_err(|error| error.to_string())?;
+            let newest = *there.last().ok_or("there is no snapshot")?;
+            let begins = offset == 0 || !there.contains(&snapshot);
+            let which = if begins { newest } else { snapshot };
+            offset = if begins { 0 } else { offset };
+            let reader = self.store.read(self.group, which).map_err(|error| error.to_string())?;
             self.sending.insert(to, reader);
         }
         let reader = self.sending.get_mut(&to).expect("as above");

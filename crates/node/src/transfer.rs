@@ -18,8 +18,8 @@ impl Node {
     pub(crate) fn begin_sending_snapshot(
         &mut self,
         moment: Moment,
-        to: NodeId,
-        term: Term,
+        (to, term): (NodeId, Term),
+        resume: Option<(Position, u64)>,
         actions: &mut Vec<Action>,
     ) {
         if !self.links.reaches(to) || self.snapshots.to_send().is_none() {
@@ -28,12 +28,19 @@ impl Node {
             return;
         }
         self.snapshots.sending.insert(to, Sending { term, heard: moment.now });
-        self.read_chunk(to, 0, actions);
+        let from = resume.unwrap_or_default();
+        self.read_chunk(to, from, actions);
     }
 
-    fn read_chunk(&self, to: NodeId, offset: u64, actions: &mut Vec<Action>) {
+    /// Goes on with a snapshot where the follower is.
+    fn read_chunk(
+        &self,
+        to: NodeId,
+        (snapshot, offset): (Position, u64),
+        actions: &mut Vec<Action>,
+    ) {
         let bytes_max = self.options.snapshot_chunk_bytes;
-        actions.push(Action::Snapshot(SnapshotJob::ReadChunk { to, offset, bytes_max }));
+        actions.push(Action::Snapshot(SnapshotJob::ReadChunk { to, snapshot, offset, bytes_max }));
     }
 
     pub(crate) fn sending_failed(
@@ -70,7 +77,7 @@ impl Node {
             let outcome = SnapshotOutcome::Delivered;
             self.step(moment, Input::SnapshotSent { to: from, term: ours, outcome }, actions);
         } else {
-            self.read_chunk(from, received, actions);
+            self.read_chunk(from, (last, received), actions);
             let input = Input::SnapshotProgress { to: from, term: ours, snapshot: last, received };
             self.step(moment, input, actions);
         }
@@ -213,8 +220,14 @@ impl Node {
         let keep_from = Index(meta.last.index.0.saturating_sub(retained));
         self.snapshots.newest = Some(meta);
         // Never from before the last snapshot: entries may be large, and what lies
-        // between two snapshots is bounded in bytes.
-        self.compact(moment, keep_from.max(before), actions);
+        // between two snapshots is bounded in bytes. But followers that answer and are
+        // not far behind would need a snapshot for want of them.
+        let needed = if self.room.is_low() {
+            Index(u64::MAX)
+        } else {
+            self.raft.log_needed_from(moment.now).previous()
+        };
+        self.compact(moment, keep_from.max(before).min(needed), actions);
     }
 
     /// Lets go of the log up to `through`, which the newest snapshot covers.
@@ -226,6 +239,30 @@ impl Node {
             actions.push(Action::Log(LogJob::Compact { snapshot, through }));
             self.step(moment, Input::Compacted { through }, actions);
         }
+    }
+
+    /// What a witness has applied it need not keep.
+    pub(crate) fn let_go_as_witness(&mut self, actions: &mut Vec<Action>) {
+        if !self.snapshots.due(&self.options, self.room.is_low()) {
+            return;
+        }
+        self.snapshots.begin_saving();
+        self.snapshots.saved();
+        let last = self.applier.applied;
+        let membership = self.raft.trail().membership_at(last.index).clone();
+        let snapshot = SnapshotMeta { last, membership };
+        self.snapshots.newest = Some(snapshot.clone());
+        actions.push(Action::Log(LogJob::Compact { snapshot, through: last }));
+        self.inputs.push_back(Input::Compacted { through: last });
+    }
+
+    /// A snapshot has taken the place of a witness's log: there is nothing to load.
+    pub(crate) fn witness_restored(&mut self, meta: SnapshotMeta, actions: &mut Vec<Action>) {
+        self.applier.restored(meta.last);
+        self.payloads.mark_applied(meta.last.index);
+        self.roster.jump_to(meta.membership.clone());
+        self.snapshots.newest = Some(meta);
+        self.members_changed(actions);
     }
 
     /// The disk has become nearly full: entries kept for followers that lag may

@@ -142,7 +142,8 @@ impl Content {
             | EntryKind::Session
             | EntryKind::Membership
             | EntryKind::Contact
-            | EntryKind::Founders => None,
+            | EntryKind::Founders
+            | EntryKind::Bare => None,
         };
         Self { hash: digest.value(), request }
     }

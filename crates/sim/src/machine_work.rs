@@ -27,8 +27,8 @@ impl<M: StateMachine> Running<M> {
         match job {
             SnapshotJob::Save { .. } => unreachable!("it was frozen when it was asked for"),
             SnapshotJob::Load { meta } => Some(self.snapshots.load(&meta, &mut self.machine)),
-            SnapshotJob::ReadChunk { to, offset, bytes_max } => {
-                Some(self.snapshots.read_chunk(to, offset, bytes_max))
+            SnapshotJob::ReadChunk { to, snapshot, offset, bytes_max } => {
+                Some(self.snapshots.read_chunk(to, snapshot, offset, bytes_max))
             }
             SnapshotJob::WriteChunk { meta, maker, offset, bytes, done } => {
                 Some(self.snapshots.write_chunk(meta, maker, offset, &bytes, done))

@@ -361,6 +361,7 @@ fn options(id: NodeId, plan: &Plan) -> NodeOptions {
             inflight_bytes_max: plan.inflight_bytes_max,
             inflight_messages_max: plan.inflight_messages_max,
             message_bytes_max: plan.message_bytes_max,
+            catch_up_entries_max: plan.retained_entries,
             ..Config::new(id)
         },
         pending_bytes_max: plan.pending_bytes_max,

@@ -117,6 +117,8 @@ pub enum RequestError {
     /// A member of this name was there and is gone. Names are not used twice:
     /// what it may still say must not be taken for the new one's.
     IdRemoved(NodeId),
+    /// This member is a witness: it holds no data, and takes no commands. Ask another.
+    Witness,
     /// More bytes of addresses than a member may have.
     AddressTooLong(NodeId),
     /// Only the leader does this; nothing was done.
@@ -149,6 +151,7 @@ impl fmt::Display for RequestError {
             Self::IdRemoved(id) => {
                 write!(f, "member {:x} was removed from the cluster: add it under a new name", id.0)
             }
+            Self::Witness => f.write_str("this member is a witness and holds no data: ask another"),
             Self::AddressTooLong(id) => {
                 write!(f, "the addresses of member {:x} are too long", id.0)
             }

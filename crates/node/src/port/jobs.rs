@@ -123,10 +123,13 @@ pub enum SnapshotJob {
         /// Which.
         meta: SnapshotMeta,
     },
-    /// Read a piece of the newest snapshot's file. Ends in [`SnapshotDone::Chunk`].
+    /// Read a piece of a snapshot's file. Ends in [`SnapshotDone::Chunk`].
     ReadChunk {
         /// For whom.
         to: NodeId,
+        /// Of which snapshot; if it is not to be had any more, the newest from its
+        /// beginning.
+        snapshot: Position,
         /// From which byte.
         offset: u64,
         /// At most this many.

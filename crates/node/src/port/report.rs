@@ -27,6 +27,9 @@ pub enum StopReason {
         /// Who said so.
         peer: NodeId,
     },
+    /// This entry came to this member without its data, as to a witness, and it is
+    /// none.
+    WithoutData(Position),
     /// This member was removed from the cluster. No failure: it has nothing left
     /// to do.
     Removed,
@@ -62,6 +65,11 @@ impl fmt::Display for StopReason {
                  older copy, or two processes use copies of it; voting without its memory could lose \
                  acknowledged writes; bring this member back with an empty directory as a replacement",
                 peer.0
+            ),
+            Self::WithoutData(position) => write!(
+                f,
+                "of entry {position} this member has no more than a witness has, and it is none: \
+                 remove it, and add another in its place"
             ),
             Self::Removed => {
                 f.write_str("it was removed from the cluster; its data directory can be deleted")
@@ -121,6 +129,11 @@ pub enum Report {
     Readmitting {
         /// Who.
         peer: NodeId,
+    },
+    /// The disk does not answer, or answers again.
+    Disk {
+        /// Which of the two.
+        is_stalled: bool,
     },
     /// The members are these from now on, as this member has applied it.
     Members(Membership),
@@ -229,6 +242,10 @@ impl fmt::Display for Report {
                  once it has caught up",
                 peer.0
             ),
+            Self::Disk { is_stalled: true } => f.write_str(
+                "the disk does not answer: this member does not lead until it does; check the disk",
+            ),
+            Self::Disk { is_stalled: false } => f.write_str("the disk answers again"),
             Self::Members(membership) => {
                 let is_witness = |id: &NodeId| membership.is_witness(*id);
                 let voters = &membership.voters;

@@ -28,6 +28,8 @@ pub(super) struct Disk {
     pub(super) peers: BTreeMap<NodeId, KnownPeer>,
     pub(super) snapshot: Option<(SnapshotMeta, Bytes, Tally)>,
     pub(super) partial: Vec<u8>,
+    /// The snapshot that the log builds on; a witness has no file of it.
+    pub(super) base: Option<SnapshotMeta>,
     /// How often it was opened.
     pub(super) boots: u64,
     /// It took the place of a lost one.
@@ -144,7 +146,8 @@ impl Cluster {
         member.dials.clear();
         let disk = &mut member.disk;
         disk.boots += 1;
-        let snapshot = disk.snapshot.as_ref().map(|(meta, ..)| meta.clone());
+        let in_file = disk.snapshot.as_ref().map(|(meta, ..)| meta.clone());
+        let snapshot = in_file.or_else(|| disk.base.clone());
         let nobody_yet = member.joined || disk.replacement;
         let at_start = if nobody_yet { Membership::default() } else { founders };
         let at_base = snapshot.as_ref().map_or(at_start, |meta| meta.membership.clone());
@@ -219,10 +222,15 @@ impl Cluster {
 
     /// SIGKILL: the machine and all links are gone, the disk stays.
     pub(super) fn kill(&mut self, id: u64) {
+        self.crash(id);
+        self.settle();
+    }
+
+    /// The same, and nobody has heard of it yet.
+    pub(super) fn crash(&mut self, id: u64) {
         self.members.get_mut(&id).expect("a member").node = None;
         self.queue.retain(|(to, _)| *to != id);
         self.unlink(id);
-        self.settle();
     }
 
     pub(super) fn unlink(&mut self, id: u64) {
@@ -252,18 +260,23 @@ impl Cluster {
     /// Delivers until nothing is under way.
     pub(super) fn settle(&mut self) {
         for _ in 0..100_000 {
-            let Some((id, event)) = self.queue.pop_front() else { return };
-            let moment = self.moment();
-            let mut actions = Vec::new();
-            let Some(node) = self.members.get_mut(&id).and_then(|member| member.node.as_mut())
-            else {
-                continue;
-            };
+            if self.queue.is_empty() {
+                return;
+            }
+            self.deliver_one();
+        }
+        panic!("the cluster does not come to rest");
+    }
+
+    pub(super) fn deliver_one(&mut self) {
+        let Some((id, event)) = self.queue.pop_front() else { return };
+        let moment = self.moment();
+        let mut actions = Vec::new();
+        if let Some(node) = self.members.get_mut(&id).and_then(|member| member.node.as_mut()) {
             node.handle(moment, event, &mut actions);
             node.flush(moment, &mut actions);
             self.carry_out(id, actions);
         }
-        panic!("the cluster does not come to rest");
     }
 
     /// Lets time pass, deadline by deadline.
@@ -306,7 +319,8 @@ impl Cluster {
                 Action::Snapshot(job) => snapshot_job(member, job).map(Event::Snapshot),
                 Action::Write { link, frame } => {
                     member.written_bytes += frame.len();
-                    if let Some(&(from, to)) = self.links.get(&link.0) {
+                    let cut = self.cut.contains(&id);
+                    if let Some(&(from, to)) = self.links.get(&link.0).filter(|_| !cut) {
                         let other = if id == from { to } else { from };
                         let frame = Bytes::from(frame.parts.concat());
                         self.queue.push_back((other, Event::Frame { link, frame }));
@@ -422,6 +436,7 @@ pub(super) fn log_job(member: &mut Member, job: LogJob) -> LogDone {
             }
             if let Some(meta) = &record.snapshot {
                 disk.entries.retain(|entry| entry.position.index > meta.last.index);
+                disk.base = Some(meta.as_ref().clone());
             }
             disk.entries.extend(record.entries.iter().cloned());
             LogDone::Appended { ticket, room: member.room }
@@ -440,6 +455,7 @@ pub(super) fn log_job(member: &mut Member, job: LogJob) -> LogDone {
         }
         LogJob::Compact { snapshot, through } => {
             disk.entries.retain(|entry| entry.position.index > through.index);
+            disk.base = Some(snapshot.clone());
             LogDone::Compacted { snapshot: snapshot.last }
         }
         LogJob::Claim { .. } => LogDone::Room(member.room),
@@ -474,7 +490,7 @@ pub(super) fn snapshot_job(member: &mut Member, job: SnapshotJob) -> Option<Snap
         SnapshotJob::ReadChunk { to, .. } if member.snapshot_rots => {
             SnapshotDone::Chunk { to, result: Err("it does not verify".into()) }
         }
-        SnapshotJob::ReadChunk { to, offset, bytes_max } => {
+        SnapshotJob::ReadChunk { to, offset, bytes_max, .. } => {
             let (meta, file) = encode_snapshot(disk);
             let end = file.len().min(offset as usize + bytes_max);
             let bytes = Bytes::copy_from_slice(&file[offset as usize..end]);

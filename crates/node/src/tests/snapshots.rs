@@ -13,13 +13,40 @@ use driftless_log::SnapshotMeta;
 use driftless_raft::{NodeId, Position, Time};
 
 fn snapshots_often(id: NodeId) -> NodeOptions {
-    NodeOptions {
+    let mut options = NodeOptions {
         snapshot_every_entries: 10,
         retained_entries: 2,
         snapshot_chunk_bytes: 7,
         cache_bytes_max: 500,
         ..NodeOptions::new(id)
+    };
+    // A follower that is behind is not waited for.
+    options.raft.catch_up_entries_max = 2;
+    options
+}
+
+/// One that answers and is not far behind is spared a snapshot.
+#[test]
+fn the_log_is_kept_for_a_follower_that_is_a_little_behind() {
+    let options = |id| {
+        let mut options = snapshots_often(id);
+        options.raft.catch_up_entries_max = 1_000;
+        options
+    };
+    let mut cluster = elected(3, options);
+    let (leader, other) = (cluster.leader(), cluster.followers()[1]);
+    let follower = cluster.followers()[0];
+    cluster.ask(leader, 0, "x");
+    cluster.kill(follower);
+    // It answered a moment ago, as far as the leader knows.
+    for token in 1..20 {
+        cluster.ask(other, token, "x");
     }
+    assert!(cluster.members[&leader].disk.snapshot.is_some());
+    cluster.start(follower);
+    cluster.pass(2_000_000);
+    assert_eq!(cluster.members[&follower].loads, 0);
+    cluster.assert_agree();
 }
 
 #[test]
