@@ -245,7 +245,7 @@ fn five_members_walk() {
 #[test]
 #[ignore = "deep: cargo xtask check --deep"]
 fn deep_five_members_walk() {
-    walks(1_000..4_000, 4_000);
+    walks(1_000..2_000, 4_000);
 }
 
 #[test]
