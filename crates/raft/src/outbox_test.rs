@@ -61,6 +61,7 @@ fn a_completion_completes_all_before_it() {
     let mut outbox = Outbox::new(Index(0));
     let first = append(&mut outbox, 1, 2);
     let second = append(&mut outbox, 3, 4);
+    assert!(!outbox.is_idle());
     outbox.complete(second);
     assert_eq!(said(&mut outbox), [ack(2), ack(4)]);
     assert_eq!(outbox.durable_index(), Index(4));
