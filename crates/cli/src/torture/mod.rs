@@ -41,9 +41,9 @@ The seed decides what is done to whom and for how long. How the operating system
 schedules the processes is not in its power: a run is repeated in kind, not bit
 for bit. `driftless sim` does that.
 
-With --reshape nobody is struck. Instead the cluster grows from one member to three
-and five, shrinks to three, and then has every member replaced by a new one, with the
-leader moved and removed on the way, under the same load and the same checks.
+With --reshape the cluster grows from one member to three and five, shrinks to three,
+and then has every member replaced by a new one, with the leader moved and removed and
+now and then somebody killed on the way, under the same load and the same checks.
 
 Examples:
   driftless torture --rounds 1000

@@ -1,6 +1,6 @@
 //! A cluster that changes its members while it serves: grown from one to three and
 //! five, shrunk to three, and every member replaced, with leadership handed over
-//! and taken away on the way.
+//! and taken away, and somebody killed, on the way.
 
 use super::checks::expired;
 use super::{Load, PATIENCE};
@@ -53,9 +53,10 @@ pub(crate) async fn reshape(clients: u32, seed: u64, launcher: Launcher) -> Resu
     cluster.stop_and_verify().await?;
     load.scene.record.borrow().check_variety()?;
     print(&format!(
-        "{} members added, {} removed, leadership handed over {} times\n{}\
+        "{} members added, {} killed meanwhile, {} removed, leadership handed over {} times\n{}\
          torture passed: members changed, seed {seed}, {:.0} s\n",
         cluster.added,
+        cluster.killed,
         cluster.removed.len(),
         cluster.moved,
         load.summary(hash),
@@ -79,6 +80,7 @@ struct Cluster {
     removed: Vec<Member>,
     random: Random,
     added: u32,
+    killed: u32,
     moved: u32,
 }
 
@@ -91,8 +93,9 @@ impl Cluster {
         launcher.members.push(first.clone());
         let process = launcher.start(&first)?;
         let present = vec![Present { member: first, process }];
-        let (removed, added, moved) = (Vec::new(), 0, 0);
-        Ok(Self { launcher, to_come, present, removed, random, added, moved })
+        let removed = Vec::new();
+        let (added, killed, moved) = (0, 0, 0);
+        Ok(Self { launcher, to_come, present, removed, random, added, killed, moved })
     }
 
     /// Adds a member, and waits until it votes.
@@ -114,6 +117,8 @@ impl Cluster {
         load.scene.endpoints.borrow_mut().push(member.endpoint());
         self.present.push(Present { member, process });
 
+        let killed = self.kill_somebody().await?;
+
         let deadline = Instant::now() + PATIENCE;
         let is_voter = |present: &pb::Member| {
             present.role == pb::MemberRole::Voter as i32 && present.peer_urls.contains(&url)
@@ -124,7 +129,23 @@ impl Cluster {
             sleep(LOOK_EVERY).await;
         }
         self.added += 1;
-        self.tell(load, &format!("{} added", self.newest()), began).await
+        self.tell(load, &format!("{} added{killed}", self.newest()), began).await
+    }
+
+    /// In the middle of a change somebody dies and comes back, where the others can
+    /// do without: perhaps who leads, or who is only just coming. Says who.
+    async fn kill_somebody(&mut self) -> Result<String, Failure> {
+        if self.present.len() <= 3 {
+            return Ok(String::new());
+        }
+        sleep(Duration::from_millis(self.random.below(200))).await;
+        let at = self.random.below(self.present.len() as u64) as usize;
+        let Present { member, process } = &mut self.present[at];
+        process.kill().await;
+        sleep(Duration::from_millis(self.random.below(1_000))).await;
+        *process = self.launcher.start_as(Begins::Joining, member)?;
+        self.killed += 1;
+        Ok(format!(", while {} was killed and came back", member.name))
     }
 
     fn newest(&self) -> &str {
