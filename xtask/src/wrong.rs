@@ -149,7 +149,7 @@ pub(crate) fn run(workspace: &Workspace, write: bool) -> Result<Findings, Failur
     let mut rows = Vec::new();
     let search = ["--package", "driftless-raft", "--lib", "--", "mutant_", "--nocapture"];
     let worlds =
-        ["--package", "driftless-sim", "--test", "worlds", "--", "every_planted", "--nocapture"];
+        ["--package", "driftless-sim", "--test", "planted", "--", "every_planted", "--nocapture"];
     for arguments in [&search[..], &worlds[..]] {
         if !tests(workspace, arguments, &mut rows)? {
             findings.push(format!(

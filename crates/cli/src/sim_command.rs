@@ -3,7 +3,7 @@
 
 use crate::sim_workload::KvWorkload;
 use clap::Args;
-use driftless_sim::shrink::shrink;
+use driftless_sim::shrink::{shrink, shrink_within};
 use driftless_sim::{Campaign, Plan, Progress, World};
 use std::io::{IsTerminal, Write};
 use std::num::NonZeroUsize;
@@ -61,14 +61,13 @@ fn one(seed: u64, faults: Option<&[usize]>, smaller: bool) -> bool {
     } else if smaller {
         match shrink(&plan, KvWorkload::new) {
             Some(shrunk) => {
-                let numbers: Vec<String> = shrunk.faults.iter().map(usize::to_string).collect();
                 println!(
                     "{} of {} faults are enough ({} worlds tried); again with:\n  \
                      driftless sim --seed {seed} --faults {}\n",
                     shrunk.faults.len(),
                     plan.faults.len(),
                     shrunk.tried,
-                    numbers.join(",")
+                    numbers(&shrunk.faults)
                 );
                 plan = plan.with_faults(&shrunk.faults);
             }
@@ -101,10 +100,14 @@ fn many(arguments: &SimArguments) -> bool {
         }
     });
     print!("{}", verdict.report);
-    for (seed, failure) in &verdict.failures {
+    for (number, (seed, failure)) in verdict.failures.iter().enumerate() {
         println!("\nseed {seed}: {failure}");
-        println!("  again: driftless sim --seed {seed}");
-        println!("  smaller: driftless sim --seed {seed} --shrink");
+        println!("  again:   driftless sim --seed {seed}");
+        if number < SHRUNK_MAX {
+            smaller(*seed);
+        } else {
+            println!("  smaller: driftless sim --seed {seed} --shrink");
+        }
     }
     for situation in &verdict.missing {
         println!("\nnever happened: {}", situation.text());
@@ -121,6 +124,30 @@ fn many(arguments: &SimArguments) -> bool {
         }
     );
     verdict.is_good()
+}
+
+/// So many failures of a campaign are made smaller by themselves ...
+const SHRUNK_MAX: usize = 3;
+/// ... by trying so many worlds each.
+const TRIED_MAX: u64 = 100;
+
+/// Leaves out what the failure of `seed` does not need, and says how to see it.
+fn smaller(seed: u64) {
+    let plan = Plan::draw(seed);
+    let Some(shrunk) = shrink_within(&plan, KvWorkload::new, TRIED_MAX) else { return };
+    println!(
+        "  smaller: driftless sim --seed {seed} --faults {}   ({} of {} faults)",
+        numbers(&shrunk.faults),
+        shrunk.faults.len(),
+        plan.faults.len()
+    );
+}
+
+fn numbers(faults: &[usize]) -> String {
+    // A list of none must still be one.
+    let none = faults.is_empty().then(|| usize::MAX.to_string());
+    let numbers = faults.iter().map(usize::to_string).chain(none);
+    numbers.collect::<Vec<_>>().join(",")
 }
 
 /// A progress bar on the terminal, where there is one.

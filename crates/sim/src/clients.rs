@@ -58,21 +58,24 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
             return;
         }
         let wanders = self.client_random.chance(1, 5);
-        let member = if wanders {
-            NodeId(self.client_random.between(1, self.plan.members))
-        } else {
-            self.clients[number].home
-        };
-        let Some(asked) = self.members[&member].process() else {
+        let member = if wanders { self.some_member() } else { self.clients[number].home };
+        let answers = !self.witnesses.contains(&member);
+        let Some(asked) = self.members[&member].process().filter(|_| answers) else {
             // Nobody listens there: the next request goes to somebody else.
-            let other = NodeId(self.client_random.between(1, self.plan.members));
-            self.clients[number].home = other;
+            self.clients[number].home = self.some_member();
             self.client_thinks(number);
             return;
         };
         let request = self.workload.next(&mut self.client_random);
         let token = self.ask(Some(number), asked, request);
         self.clients[number].waits_for = Some(token);
+    }
+
+    /// Somebody for a client to ask.
+    fn some_member(&mut self) -> NodeId {
+        let here: Vec<NodeId> =
+            self.members.values().filter(|member| !member.is_out).map(|member| member.id).collect();
+        self.client_random.pick(&here).copied().unwrap_or(NodeId(1))
     }
 
     /// Sends a request to a member and writes it down.
@@ -120,6 +123,9 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
     /// A request reaches its member. Says whether its node is to see it.
     pub(crate) fn request_arrives(&mut self, request: &ClientRequest) -> Result<bool, Breach> {
         let token = request.token();
+        if self.wishes.contains_key(&token) {
+            return Ok(true);
+        }
         let Some(open) = self.open.get(&token) else { return Ok(false) };
         if self.plan.sabotage == Some(Sabotage::ReadWithoutBarrier) && open.is_read {
             self.answered(open.asked, token, Answer::ReadReady)?;
@@ -146,6 +152,9 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
         token: RequestToken,
         answer: Answer,
     ) -> Result<(), Breach> {
+        if self.operator_hears(process, token, &answer)? {
+            return Ok(());
+        }
         let member = &self.members[&process.member];
         let running = member.running.as_ref().expect("it answers, so it runs");
         let status = running.node.status();
@@ -182,9 +191,11 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
                 }
                 Heard::Output(self.workload.read(&open.input, &running.machine.reader()))
             }
-            Answer::Changed
-            | Answer::Transferred
-            | Answer::Refused(
+            Answer::Changed | Answer::Transferred => {
+                hold!(false, AnsweredOnce, "{:?} is answered as no client asks", open.input);
+                Heard::Unknown
+            }
+            Answer::Refused(
                 RequestError::TimedOut
                 | RequestError::Stopped
                 | RequestError::ReplyLost
@@ -274,7 +285,7 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
     }
 
     /// Since when the process has run without a pause, if it does.
-    fn listens_since(&self, process: Process) -> Option<WorldTime> {
+    pub(crate) fn listens_since(&self, process: Process) -> Option<WorldTime> {
         let running = self.members[&process.member].running.as_ref()?;
         (running.process == process && !running.paused).then_some(running.listens_since)
     }
@@ -294,6 +305,7 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
             .filter(|(_, open)| open.asked == process && open.answer.is_none())
             .map(|(token, _)| *token)
             .collect();
+        self.operator_loses(process);
         for token in lost {
             let notices_us = self.client_random.between(20, 2_000);
             self.after(notices_us, Happening::ClientGivesUp(token));

@@ -27,6 +27,12 @@ impl SimDisk {
         self.unsynced.load(Ordering::Relaxed)
     }
 
+    /// A copy that shares nothing with this one.
+    pub(crate) fn fork(&self) -> Self {
+        let unsynced = Arc::new(AtomicBool::new(self.is_between_write_and_sync()));
+        Self { memory: self.memory.fork(), unsynced, drop_syncs: self.drop_syncs }
+    }
+
     /// Cuts the power and brings it back.
     pub(crate) fn power_cut(&self, seed: u64) {
         self.unsynced.store(false, Ordering::Relaxed);

@@ -2,11 +2,13 @@
 
 use crate::invariants::{Breach, Property, hold};
 use crate::linearizable::{Verdict, check};
+use crate::member::Member;
+use crate::report::Situation;
 use crate::workload::Workload;
 use crate::world::{Happening, Phase, World};
-use driftless_node::log::verify;
+use driftless_node::log::{Log, verify};
 use driftless_node::machine::StateMachine;
-use driftless_node::raft::Role;
+use driftless_node::raft::{NodeId, Role};
 use std::fmt::Write as _;
 
 /// How often the world is looked at.
@@ -18,8 +20,17 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
         let whole = self.is_whole();
         match self.phase {
             Phase::Settling if whole => {
+                self.tell(|| "all members agree; the last wish".into());
+                self.phase = Phase::Wishing;
+                if self.last_wish() {
+                    self.count(Situation::LastWish);
+                }
+            }
+            Phase::Wishing if whole => {
                 self.tell(|| "all members agree; the last questions".into());
                 self.phase = Phase::Asking;
+                let answers = |id: &NodeId| !self.witnesses.contains(id);
+                self.to_ask = self.committed.iter().filter(answers).collect();
             }
             Phase::Asking if whole => {
                 // One after the other, so that nobody is too busy to answer.
@@ -43,23 +54,36 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
         Ok(())
     }
 
-    /// Whether all members that may be there are, agree on one leader and one
-    /// log, have applied all of it, and have nothing left to do.
+    /// Whether all members that may be there are, agree on one leader, one log and
+    /// one membership, have applied all of it, and have nothing left to do. Those
+    /// that were removed, or never taken in, may be there, but lead nobody.
     fn is_whole(&self) -> bool {
         let Some(leader) = self.leader() else { return false };
         let Some(head) = &self.members[&leader].running else { return false };
-        let head = head.node.status();
+        let (membership, head) = (head.node.raft().membership(), head.node.status());
+        let is_member = |member: &&Member<M>| membership.contains(member.id);
+        let leads = |member: &Member<M>| {
+            let running = member.running.as_ref();
+            running.is_some_and(|running| running.node.status().role == Role::Leader)
+        };
         self.open.is_empty()
-            && self.members.values().filter(|member| !member.is_out).all(|member| {
+            && self.wishes.is_empty()
+            && *membership == self.committed
+            && !membership.is_joint()
+            && self.members.values().filter(|member| !is_member(member)).all(|other| !leads(other))
+            && membership.iter().all(|id| self.members.contains_key(&id))
+            && self.members.values().filter(is_member).all(|member| {
+                let is_witness = membership.is_witness(member.id);
                 member.running.as_ref().is_some_and(|running| {
                     let status = running.node.status();
                     let leads = status.role == Role::Leader;
-                    status.term == head.term
+                    running.node.raft().membership() == membership
+                        && status.term == head.term
                         && status.leader == Some(leader)
                         && (leads == (status.node_id == leader))
                         && status.last == head.last
                         && status.commit_index == head.last.index
-                        && status.applied_index == head.last.index
+                        && (is_witness || status.applied_index == head.last.index)
                         && running.snapshot_queue.is_empty()
                         && running.log_queue.is_empty()
                         && running.log_batch.is_empty()
@@ -73,6 +97,9 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
         for (id, member) in &self.members {
             let told = match &member.running {
                 None if member.is_out => write!(text, "member {id} is out for good; "),
+                Some(_) if !self.committed.contains(*id) => {
+                    write!(text, "member {id} does not belong; ")
+                }
                 None => write!(text, "member {id} is down; "),
                 Some(running) => {
                     let status = running.node.status();
@@ -93,7 +120,9 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
             };
             told.expect("a string takes all");
         }
-        write!(text, "{} requests open", self.open.len()).expect("a string takes all");
+        write!(text, "{:?}; {} requests open, ", self.committed, self.open.len())
+            .expect("a string takes all");
+        write!(text, "wishes {:?}", self.wishes).expect("a string takes all");
         text
     }
 
@@ -104,6 +133,10 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
         for (id, member) in &mut self.members {
             // Its process ends first: the directory is read as an operator would.
             member.running = None;
+            // One that was to join may not have come to anything.
+            if !Log::exists(&member.disk).unwrap_or(true) {
+                continue;
+            }
             let report = verify(&member.disk);
             hold!(
                 member.is_suspect || report.is_whole(),
@@ -133,6 +166,9 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
     fn same_state(&mut self) -> Result<(), Breach> {
         let mut states = Vec::new();
         for (id, member) in &mut self.members {
+            if !self.committed.contains(*id) || self.witnesses.contains(id) {
+                continue;
+            }
             let Some(running) = &mut member.running else { continue };
             states.push((*id, self.workload.digest(&mut running.machine)));
             if let Err(why) = self.workload.examine(&running.machine.reader()) {

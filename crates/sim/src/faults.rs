@@ -1,20 +1,22 @@
 //! Faults strike, and are lifted.
 
 use crate::invariants::Breach;
+use crate::member::Begins;
 use crate::network::Process;
 use crate::plan::{Fault, Who};
 use crate::random::Random;
 use crate::report::Situation;
 use crate::workload::Workload;
-use crate::world::{Happening, Lift, Phase, World};
+use crate::world::{Happening, Lift, Phase, ToNode, World};
+use driftless_node::Event;
 use driftless_node::machine::StateMachine;
 use driftless_node::raft::{NodeId, Role};
 
 impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
     /// A planned fault strikes.
-    pub(crate) fn strike(&mut self, fault: Fault) {
+    pub(crate) fn strike(&mut self, fault: Fault) -> Result<(), Breach> {
         if self.phase != Phase::Stormy {
-            return;
+            return Ok(());
         }
         self.tell(|| format!("FAULT: {fault}"));
         match fault {
@@ -74,6 +76,7 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
                 let (id, now) = (self.find(who), self.now);
                 self.member(id).clock.leap(now, by_us);
                 self.clock_changed(id);
+                return self.tell_of_leap(id);
             }
             Fault::ClockRate { who, rate_ppm } => {
                 self.count(Situation::ClockRate);
@@ -107,14 +110,22 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
             }
             Fault::Rot { who, pick } => self.rot(self.find(who), pick),
             Fault::LoseWrite { who } => {
-                self.count(Situation::LostWrite);
                 let id = self.find(who);
+                if !self.may_lose_disk(id) {
+                    self.tell(|| format!("member {id} cannot be done without"));
+                    return Ok(());
+                }
+                self.count(Situation::LostWrite);
                 let member = self.member(id);
                 member.is_suspect = true;
                 member.disk.memory.lose_writes(1);
             }
-            Fault::WipeDisk { who } => self.lose_disk(self.find(who)),
+            Fault::WipeDisk { who, told } => self.lose_disk(self.find(who), told),
+            Fault::OldDisk { who } => self.keep_copy(self.find(who)),
+            Fault::Change { wish, pick, cut_us } => self.operator_wishes(wish, pick, cut_us),
+            Fault::Transfer { pick, cut } => self.operator_transfers(pick, cut),
         }
+        Ok(())
     }
 
     fn fill_disk(&mut self, id: NodeId, for_us: u64, spare_bytes: u64) {
@@ -125,7 +136,7 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
         self.after(for_us, Happening::Lift(Lift::Room(id)));
     }
 
-    fn member(&mut self, id: NodeId) -> &mut crate::member::Member<M> {
+    pub(crate) fn member(&mut self, id: NodeId) -> &mut crate::member::Member<M> {
         self.members.get_mut(&id).expect("a member of this world")
     }
 
@@ -142,11 +153,16 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
             .map(|running| running.process.member)
     }
 
-    fn find(&self, who: Who) -> NodeId {
-        match who {
-            Who::Member(number) => NodeId(number),
-            Who::Leader(number) => self.leader().unwrap_or(NodeId(number)),
-        }
+    pub(crate) fn find(&self, who: Who) -> NodeId {
+        let (number, leads) = match who {
+            Who::Member(number) => (number, None),
+            Who::Leader(number) => (number, self.leader()),
+        };
+        // By their numbers, as long as nobody came or went.
+        let here: Vec<NodeId> =
+            self.members.values().filter(|member| !member.is_out).map(|member| member.id).collect();
+        let at = number.saturating_sub(1) as usize % here.len().max(1);
+        leads.unwrap_or_else(|| here.get(at).copied().unwrap_or(NodeId(1)))
     }
 
     fn crash(&mut self, id: NodeId, power_goes: bool, for_us: u64) {
@@ -179,7 +195,7 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
 
     /// Cuts every direction that `cut` names, for a while. Says whether there
     /// was any.
-    fn part(&mut self, for_us: u64, cut: impl Fn(NodeId, NodeId) -> bool) -> bool {
+    pub(crate) fn part(&mut self, for_us: u64, cut: impl Fn(NodeId, NodeId) -> bool) -> bool {
         let all = self.everybody();
         let ways = all.iter().flat_map(|from| all.iter().map(move |to| (*from, *to)));
         let ways: Vec<_> = ways.filter(|(from, to)| from != to && cut(*from, *to)).collect();
@@ -201,9 +217,27 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
         }
     }
 
+    /// A clock leapt, which its host sees by another clock, and says so before
+    /// anything else happens. Only leases rest on that, so only with them it does.
+    fn tell_of_leap(&mut self, id: NodeId) -> Result<(), Breach> {
+        let Some(running) = &mut self.member(id).running else { return Ok(()) };
+        let (process, told) = (running.process, ToNode::Event(Event::Paused));
+        if running.paused {
+            running.held.push_front(told);
+            return Ok(());
+        }
+        if self.plan.lease_drift_ppm.is_none() {
+            return Ok(());
+        }
+        self.deliver(process, told)
+    }
+
     /// A byte that means something becomes another one; mostly the member
     /// starts anew soon, and looks.
     fn rot(&mut self, id: NodeId, pick: u64) {
+        if !self.may_lose_disk(id) {
+            return self.tell(|| format!("member {id} cannot be done without"));
+        }
         let member = self.member(id);
         let mut random = Random::new(pick);
         let disk = member.disk.memory.clone();
@@ -226,25 +260,52 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
         }
     }
 
-    /// A member noticed that its disk lies. Nobody repairs it in this version.
-    pub(crate) fn stays_out(&mut self, id: NodeId, why: &str) {
-        self.tell(|| format!("member {id} stays out: {why}"));
-        self.count(Situation::DamageNoticed);
-        self.end_process(id, false);
-        self.member(id).is_out = true;
-    }
-
-    /// Wipes a disk, if every peer has met its member: one that nobody knows is
-    /// new, and may be.
-    fn lose_disk(&mut self, id: NodeId) {
+    /// Wipes a disk. If its member is not told that it comes back as another, its
+    /// peers must have met it: one that nobody knows is new, and may be.
+    fn lose_disk(&mut self, id: NodeId, told: bool) {
         let member = &self.members[&id];
-        if member.is_out || member.known_by.len() as u64 + 1 < self.plan.members {
-            self.tell(|| format!("member {id} is not known to all yet and keeps its disk"));
+        let begins = member.begins;
+        let knows = |peer: &crate::member::Member<M>| member.known_by.contains_key(&peer.id);
+        let mut others = self.members.values().filter(|peer| peer.id != id && !peer.is_out);
+        if !self.may_lose_disk(id) || !told && !others.all(knows) {
+            self.tell(|| format!("member {id} keeps its disk, or would do harm"));
             return;
         }
         self.count(Situation::WipedDisk);
         self.end_process(id, true);
-        self.wipe(id);
+        if told || begins == Begins::Replacing {
+            self.replace_disk(id);
+        } else {
+            self.loses(id);
+            self.wipe(id, begins);
+            self.start_later(id, 10_000);
+        }
+    }
+
+    /// Takes a copy of a disk, to be put back once that does harm.
+    fn keep_copy(&mut self, id: NodeId) {
+        if self.members[&id].is_suspect || self.members[&id].is_out {
+            return;
+        }
+        self.copy_disk(id);
+        self.crash(id, false, 10_000);
+        self.after(100_000, Happening::Lift(Lift::PutBack(id)));
+    }
+
+    /// Puts a copy back as soon as its member's peers can tell.
+    fn put_back(&mut self, id: NodeId) {
+        if self.members[&id].copy.is_none() || self.phase != Phase::Stormy {
+            return;
+        }
+        if !self.may_lose_disk(id) || !self.copy_is_known_to_be_old(id) {
+            self.after(100_000, Happening::Lift(Lift::PutBack(id)));
+            return;
+        }
+        self.count(Situation::OldDisk);
+        self.tell(|| format!("member {id} gets an older copy of its disk"));
+        self.end_process(id, true);
+        self.loses(id);
+        self.put_copy_back(id);
         self.start_later(id, 10_000);
     }
 
@@ -252,8 +313,12 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
         match lift {
             Lift::Start(id) => return self.start(id),
             Lift::Resume(process) => return self.resume(process),
+            Lift::PutBack(id) => self.put_back(id),
             // When all heals these are lifted at once.
             _ if self.phase != Phase::Stormy => {}
+            Lift::CutOff(id, for_us) => {
+                self.part(for_us, |one, other| one == id || other == id);
+            }
             Lift::Mend(ways) => {
                 self.mend(&ways);
                 let ways: Vec<String> =
@@ -293,10 +358,10 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
             if let Some(process) = paused {
                 self.resume(process)?;
             }
-            if self.members[&id].is_suspect && !self.members[&id].is_out {
+            if self.members[&id].is_suspect {
                 // Whether it has noticed or not, its operator has by now.
                 self.end_process(id, false);
-                self.member(id).is_out = true;
+                self.replace_disk(id);
             }
             let back_us = self.random.below(100_000);
             self.start_later(id, back_us);

@@ -6,10 +6,11 @@
 //! changed, so that a world of a hundred thousand steps stays quick.
 
 use crate::durable::Durable;
+use crate::memberships::Memberships;
 use crate::random::{Digest, hash_bytes};
 use driftless_node::codec::{Entry, EntryKind};
 use driftless_node::log::Record;
-use driftless_node::raft::{Index, NodeId, Position, Raft, Role, Term, Trail};
+use driftless_node::raft::{Index, Membership, NodeId, Position, Raft, Role, Term, Trail};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -30,6 +31,13 @@ pub enum Property {
     CommittedIsDurable,
     /// A log holds at most one membership that is not committed.
     OneMembershipOpen,
+    /// Every member goes by the newest membership in its log.
+    MembershipInForce,
+    /// A change of members that was answered for is there, and no other was made.
+    ChangeIsDone,
+    /// A member that lost what it had made durable votes for nobody, until the
+    /// group has taken it in again.
+    NoAmnesia,
     /// While a leader holds a lease nobody leads in a later term.
     OneLease,
     /// Term, vote and commit index never go back.
@@ -109,6 +117,7 @@ struct Seen {
     term: Term,
     last: Position,
     commit: Index,
+    membership_at: Index,
 }
 
 /// A committed entry.
@@ -138,12 +147,7 @@ impl Content {
         // The node's envelope begins with session and sequence number.
         let request = match entry.kind {
             EntryKind::Command => entry.payload.get(..16).map(hash_bytes),
-            EntryKind::Noop
-            | EntryKind::Session
-            | EntryKind::Membership
-            | EntryKind::Contact
-            | EntryKind::Founders
-            | EntryKind::Bare => None,
+            _ => None,
         };
         Self { hash: digest.value(), request }
     }
@@ -154,6 +158,11 @@ impl Content {
 pub(crate) struct Ghosts {
     seen: BTreeMap<NodeId, Seen>,
     leaders: BTreeMap<Term, NodeId>,
+    memberships: Memberships,
+    /// The newest membership that is committed stands here.
+    membership_at: Index,
+    /// How often a log cut the membership in force.
+    pub(crate) memberships_cut: u64,
     /// Where each term's entries begin, and the term of the entry before.
     term_starts: BTreeMap<Term, (Index, Term)>,
     /// Each entry's content.
@@ -187,12 +196,54 @@ impl Ghosts {
         stretch.iter().filter(|entry| entry.is_repeated).count()
     }
 
+    fn is_committed(&self, position: Position) -> bool {
+        let committed = self.committed.get(position.index.previous().0 as usize);
+        committed.is_some_and(|committed| committed.term == position.term)
+    }
+
+    /// The newest committed membership.
+    pub(crate) fn membership(&self, founding: &Membership) -> Membership {
+        let committed =
+            self.memberships.committed(self.commit_index(), |position| self.is_committed(position));
+        committed.map_or(founding, |(_, membership)| membership).clone()
+    }
+
+    /// Where the newest committed membership stands, as far as it was asked for.
+    pub(crate) fn membership_index(&self) -> Index {
+        self.membership_at
+    }
+
+    /// The newest committed membership, and all that may be yet.
+    pub(crate) fn memberships_possible(
+        &self,
+        founding: &Membership,
+    ) -> impl Iterator<Item = Membership> {
+        let behind = self.memberships.behind(self.commit_index()).cloned();
+        [self.membership(founding)].into_iter().chain(behind)
+    }
+
+    /// The membership that became committed since this was last asked, if one did.
+    pub(crate) fn newly_committed(&mut self) -> Option<Membership> {
+        let is_committed = |position: Position| self.is_committed(position);
+        let (at, membership) = self.memberships.committed(self.commit_index(), is_committed)?;
+        let is_new = at > self.membership_at;
+        let membership = is_new.then(|| membership.clone());
+        self.membership_at = at;
+        membership
+    }
+
     /// A process begins with what it recovered.
     pub(crate) fn process_started(&mut self, member: NodeId, raft: &Raft) {
         let commit = raft.trail().base().index;
         self.seen.insert(
             member,
-            Seen { role: raft.role(), term: raft.term(), last: raft.last(), commit },
+            Seen {
+                role: raft.role(),
+                term: raft.term(),
+                last: raft.last(),
+                commit,
+                membership_at: raft.trail().membership_index(),
+            },
         );
     }
 
@@ -246,7 +297,8 @@ impl Ghosts {
                 committed.term
             );
         }
-        for entry in &record.entries {
+        // A witness holds the positions of entries, and not what is in them.
+        for entry in record.entries.iter().filter(|entry| entry.kind != EntryKind::Bare) {
             let content = Content::of(entry);
             let known = *self.contents.entry(entry.position).or_insert(content);
             hold!(
@@ -265,6 +317,7 @@ impl Ghosts {
         &mut self,
         member: NodeId,
         raft: &Raft,
+        founded: &Membership,
         copies: impl Fn(NodeId) -> Vec<&'a Trail>,
     ) -> Result<bool, Breach> {
         let now = Seen {
@@ -272,6 +325,7 @@ impl Ghosts {
             term: raft.term(),
             last: raft.last(),
             commit: raft.commit_index(),
+            membership_at: raft.trail().membership_index(),
         };
         let Some(before) = self.seen.insert(member, now) else { return Ok(false) };
         hold!(
@@ -303,10 +357,15 @@ impl Ghosts {
             self.log_matches(member, raft.trail())?;
         }
         if now.commit > before.commit {
-            self.commits(member, raft, before.commit, copies)?;
+            self.commits(member, raft, (before.commit, before.last.index), copies)?;
         }
+        self.memberships_cut += u64::from(now.membership_at < before.membership_at);
         if now.last != before.last {
             self.one_membership_open(member, raft.trail())?;
+            self.memberships.note(member, raft.trail())?;
+            self.memberships.check_in_force(member, raft.trail(), founded, |position| {
+                self.is_committed(position)
+            })?;
         }
         Ok(elected)
     }
@@ -391,7 +450,7 @@ impl Ghosts {
         &mut self,
         member: NodeId,
         raft: &Raft,
-        after: Index,
+        (after, last_before): (Index, Index),
         copies: impl Fn(NodeId) -> Vec<&'a Trail>,
     ) -> Check {
         let (trail, term, commit) = (raft.trail(), raft.term(), raft.commit_index());
@@ -428,11 +487,13 @@ impl Ghosts {
             let position =
                 Position { term: self.committed[commit.0 as usize - 1].term, index: commit };
             let holds = |trail: &Trail| trail.base().index >= commit || trail.contains(position);
-            // The membership in force is the newest in the log, committed or not.
-            let membership = raft.membership();
+            // The membership in force is the newest in the log, committed or not; but
+            // what this step appended may have come after what it committed.
+            let membership = trail.membership_at(last_before.max(trail.base().index));
+            let now = raft.membership();
             let stores = |id| copies(id).iter().any(|trail| holds(trail));
             hold!(
-                membership.is_quorum(stores),
+                membership.is_quorum(stores) || now.is_quorum(stores),
                 CommittedIsDurable,
                 "member {member} commits {position}, durable only on {:?} of {membership:?}",
                 membership.iter().filter(|id| stores(*id)).collect::<Vec<_>>()

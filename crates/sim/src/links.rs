@@ -1,8 +1,10 @@
 //! How links come and go, and frames travel: the world's side of the network.
 
+use crate::fault::Sabotage;
 use crate::invariants::{Breach, hold};
+use crate::member::{Dialled, Member};
 use crate::narration::told;
-use crate::network::{ConnectionId, End, Process};
+use crate::network::{Call, Connection, ConnectionId, End, Process, at_address};
 use crate::report::Situation;
 use crate::workload::Workload;
 use crate::world::{Happening, ToNode, World};
@@ -10,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 use driftless_node::codec::PeerFrame;
 use driftless_node::codec::frame::{HEADER_BYTES, frame_len};
 use driftless_node::machine::StateMachine;
-use driftless_node::raft::NodeId;
+use driftless_node::raft::{Message, NodeId};
 use driftless_node::{Event, Frame, LinkId};
 
 impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
@@ -22,36 +24,70 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
         (self.plan.latency_us + jitter_us) * self.network.slowness
     }
 
-    pub(crate) fn dial_later(&mut self, from: Process, to: NodeId) {
-        let is_eager = self.random.chance(1, 3);
-        let delay_us = self.random.below(if is_eager { 1_000 } else { 100_000 });
-        self.after(delay_us, Happening::Dial { from, to });
-    }
-
-    pub(crate) fn dial(&mut self, from: Process, to: NodeId) {
-        if !self.is_running(from) {
+    /// A node wants to be linked with `peer`, who is reached at `address`.
+    pub(crate) fn dials(&mut self, process: Process, peer: NodeId, address: &str) {
+        let Some(at) = at_address(address) else { return };
+        let number = self.next_call;
+        let dials = &mut self.running(process).dials;
+        if let Some(dialled) = dials.get_mut(&peer) {
+            dialled.at = at;
             return;
         }
-        let travel_us = self.travel_us();
-        self.after(travel_us, Happening::Ring { from, to });
+        dials.insert(peer, Dialled { at, number });
+        self.next_call += 1;
+        self.dial_later(Call { from: process, peer, number });
+    }
+
+    /// A node wants to be linked with `peer` no more.
+    pub(crate) fn hangs_up(&mut self, process: Process, peer: NodeId) {
+        let Some(dialled) = self.running(process).dials.remove(&peer) else { return };
+        let call = Call { from: process, peer, number: dialled.number };
+        for id in self.network.find(|connection| connection.call == call) {
+            let Some(connection) = self.network.get(id) else { continue };
+            let link = connection.link[End::Dialer as usize];
+            self.close(process, link);
+        }
+    }
+
+    /// Where a call goes, if its node still wants it.
+    fn wanted(&self, call: Call) -> Option<NodeId> {
+        let running = self.members[&call.from.member].running.as_ref()?;
+        let dialled = running.dials.get(&call.peer)?;
+        let is_wanted = running.process == call.from && dialled.number == call.number;
+        is_wanted.then_some(dialled.at)
+    }
+
+    pub(crate) fn dial_later(&mut self, call: Call) {
+        let is_eager = self.random.chance(1, 3);
+        let delay_us = self.random.below(if is_eager { 1_000 } else { 100_000 });
+        self.after(delay_us, Happening::Dial(call));
+    }
+
+    pub(crate) fn dial(&mut self, call: Call) {
+        if self.wanted(call).is_some() {
+            let travel_us = self.travel_us();
+            self.after(travel_us, Happening::Ring(call));
+        }
     }
 
     /// The call arrives: a link is made, if both ways are open.
-    pub(crate) fn ring(&mut self, from: Process, to: NodeId) -> Result<(), Breach> {
+    pub(crate) fn ring(&mut self, call: Call) -> Result<(), Breach> {
+        let Some(to) = self.wanted(call) else { return Ok(()) };
+        let from = call.from;
         let cut = self.network.is_cut(from.member, to) || self.network.is_cut(to, from.member);
-        let called = self.members[&to].process().filter(|_| !cut);
-        let Some(called) = called.filter(|_| self.is_running(from)) else {
-            self.dial_later(from, to);
+        let called = self.members.get(&to).and_then(Member::process);
+        let Some(called) = called.filter(|_| !cut && to != from.member) else {
+            self.dial_later(call);
             return Ok(());
         };
         let process = [from, called];
         let link = process.map(|process| self.new_link(process));
-        let id = self.network.connect(process, link);
+        let id = self.network.connect(call, process, link);
         for (process, link) in process.into_iter().zip(link) {
             self.running(process).links.insert(link, id);
         }
         let back_us = self.travel_us();
-        let connected = Event::Connected { link: link[0], peer: to };
+        let connected = Event::Connected { link: link[0], peer: call.peer };
         self.after(back_us, Happening::Node(from, ToNode::Event(connected)));
         if let Some(connection) = self.network.get_mut(id) {
             connection.towards[0].not_before(self.now + back_us + 1);
@@ -88,6 +124,7 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
         );
         let travel_us = self.travel_us();
         self.tell_frame(process, id, &bytes);
+        self.plant_in_frames(process, id, &bytes);
         let now = self.now;
         let Some(connection) = self.network.get_mut(id) else { return Ok(()) };
         let Some(end) = connection.end_of(process) else { return Ok(()) };
@@ -101,6 +138,30 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
             self.break_link(id);
         }
         Ok(())
+    }
+
+    /// Sends votes astray as well, where such a bug is planted.
+    fn plant_in_frames(&mut self, process: Process, id: ConnectionId, bytes: &Bytes) {
+        if self.plan.sabotage != Some(Sabotage::Misroute) {
+            return;
+        }
+        let Some(connection) = self.network.get(id) else { return };
+        let to = connection.process[End::Acceptor as usize].member;
+        let Ok((_, PeerFrame::Raft(Message::VoteReply { .. }))) = PeerFrame::decode(bytes) else {
+            return;
+        };
+        let goes_elsewhere = |other: &Connection| {
+            other.process[End::Dialer as usize] == process
+                && other.process[End::Acceptor as usize].member != to
+        };
+        for astray in self.network.find(goes_elsewhere) {
+            let (now, travel_us) = (self.now, self.travel_us());
+            if let Some(connection) = self.network.get_mut(astray)
+                && connection.send(End::Acceptor, bytes.clone(), now, travel_us)
+            {
+                self.expect_arrival(astray, End::Acceptor);
+            }
+        }
     }
 
     /// Puts the next arrival of a lane on the list, if there is one to come.
@@ -170,7 +231,7 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
             return Ok(());
         }
         let process = connection.process[end as usize];
-        let peer = connection.process[end.other() as usize].member;
+        let call = connection.call;
         let link = connection.link[end as usize];
         // Nobody reads here any more: the other end's next write learns it.
         connection.broken = true;
@@ -185,8 +246,8 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
             return Ok(());
         }
         self.running(process).links.remove(&link);
-        if end == End::Dialer {
-            self.dial_later(process, peer);
+        if end == End::Dialer && self.wanted(call).is_some() {
+            self.dial_later(call);
         }
         self.deliver(process, ToNode::Event(Event::Closed { link }))
     }

@@ -2,7 +2,7 @@
 //! at its end, so that a crash in between finds them half done.
 
 use crate::invariants::{Breach, hold};
-use crate::member::{GROUP, Running};
+use crate::member::{Begins, GROUP, Member, Running};
 use crate::network::Process;
 use crate::plan::Sabotage;
 use crate::report::Situation;
@@ -10,8 +10,9 @@ use crate::workload::Workload;
 use crate::world::{Happening, ToNode, World};
 use driftless_node::log::Room;
 use driftless_node::machine::StateMachine;
-use driftless_node::raft::{NodeId, Position};
+use driftless_node::raft::{Index, NodeId, Position, Raft, Ticket};
 use driftless_node::{Event, LogDone, LogJob, run_log_jobs};
+use std::collections::{BTreeMap, VecDeque};
 
 /// How often an idle log with little room looks whether there is more.
 const LOOKS_FOR_ROOM_US: u64 = 200_000;
@@ -31,7 +32,13 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
         let mut met = Vec::new();
         match &job {
             LogJob::Append { ticket, record } => {
+                let raft = member.running.as_ref().map(|running| running.node.raft());
                 let check = self.ghosts.record_asked(id, &member.durable, record);
+                self.heed(check, ())?;
+                let (old, new) = (member.durable.asked_hard_state(), record.hard_state);
+                let votes = new.voted_for.is_some()
+                    && (old.current_term, old.voted_for) != (new.current_term, new.voted_for);
+                let check = raft.map_or(Ok(()), |raft| keeps_its_silence(member, raft, votes));
                 self.heed(check, ())?;
                 let member = self.members.get_mut(&id).expect("a member of this world");
                 let last = member.durable.asked_last();
@@ -114,14 +121,24 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
             .collect::<Vec<_>>()
             .into_iter();
         let mut done = Vec::new();
+        let ends = ends_of(&running.log_batch);
         running.log_works(&mut done);
+        // What really is done, whatever the node is told.
+        let last_ticket = done.iter().rev().find_map(|what| match what {
+            LogDone::Appended { ticket, .. } => Some(*ticket),
+            _ => None,
+        });
+        plant_in_completions(self.plan.sabotage, &ends, &running.log_queue, &mut done);
         if member.disk.memory.is_off() {
             self.power_went(id);
             return Ok(());
         }
         for what in &done {
             match what {
-                LogDone::Appended { ticket, .. } => member.durable.acknowledge(*ticket),
+                LogDone::Appended { ticket, .. } => {
+                    let really = last_ticket.map_or(*ticket, |last| last.min(*ticket));
+                    member.durable.acknowledge(really);
+                }
                 LogDone::Compacted { .. } => {
                     if let Some(through) = compacted.next() {
                         member.durable.compacted(through);
@@ -140,8 +157,10 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
         running.log_batch.append(&mut running.log_queue);
         running.log_queue = std::mem::take(&mut running.log_batch);
         for what in done {
-            if let LogDone::PeerRemembered { peer, .. } = what {
-                self.members.get_mut(&peer).expect("a member of this world").known_by.insert(id);
+            if let LogDone::PeerRemembered { peer, known } = what
+                && let Some(peer) = self.members.get_mut(&peer)
+            {
+                peer.known_by.insert(id, known);
             }
             if let LogDone::Room(room) = &what
                 && !room.low_space
@@ -223,4 +242,56 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
         let back_us = self.random.below(2_000_000);
         self.start_later(id, back_us);
     }
+}
+
+/// Each record of `jobs`, and where it ends.
+fn ends_of(jobs: &VecDeque<LogJob>) -> BTreeMap<Ticket, Index> {
+    let end = |job: &LogJob| match job {
+        LogJob::Append { ticket, record } => Some((*ticket, record.entries.last()?.position.index)),
+        _ => None,
+    };
+    jobs.iter().filter_map(end).collect()
+}
+
+/// Has later writes taken for done, where such a bug is planted.
+fn plant_in_completions(
+    sabotage: Option<Sabotage>,
+    done_ends: &BTreeMap<Ticket, Index>,
+    waiting: &VecDeque<LogJob>,
+    done: &mut [LogDone],
+) {
+    for what in done.iter_mut().rev() {
+        let LogDone::Appended { ticket, .. } = what else { continue };
+        let end = done_ends.get(ticket).copied();
+        let mut later = ends_of(waiting).into_iter();
+        let taken = match sabotage {
+            Some(Sabotage::CompleteAhead) => later.next(),
+            Some(Sabotage::CompleteByIndex) => later.rfind(|(_, at)| Some(*at) <= end),
+            _ => return,
+        };
+        if let Some((later, _)) = taken {
+            *ticket = later;
+        }
+        return;
+    }
+}
+
+/// A member whose disk took the place of a lost one votes only where the membership
+/// that it goes by names it as a voter with this very disk.
+fn keeps_its_silence<M: StateMachine>(
+    member: &Member<M>,
+    raft: &Raft,
+    votes: bool,
+) -> Result<(), Breach> {
+    let (id, membership) = (member.id, raft.membership());
+    let may_vote = member.begins != Begins::Replacing
+        || membership.voters.contains(&id)
+            && membership.readmitted.get(&id) == Some(&member.incarnation);
+    hold!(
+        may_vote || !votes,
+        NoAmnesia,
+        "member {id} votes, whose disk {:x} is not the one of {membership:?}",
+        member.incarnation
+    );
+    Ok(())
 }

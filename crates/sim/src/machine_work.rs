@@ -79,6 +79,25 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
         self.handle(process, event)
     }
 
+    /// Spoils a snapshot that is to be saved, where a bug is planted there.
+    pub(crate) fn plant_in_snapshot(&mut self, process: Process, job: SnapshotJob) -> SnapshotJob {
+        let SnapshotJob::Save { mut meta, mut sidecar, maker } = job else { return job };
+        match self.plan.sabotage {
+            Some(Sabotage::SnapshotWithOldSidecar) => {
+                sidecar = self.first_sidecar.get_or_insert(sidecar).clone();
+            }
+            Some(Sabotage::SnapshotWithoutMembership) => {
+                meta.membership.clone_from(&self.founding);
+            }
+            Some(Sabotage::PurgeEarly) => {
+                let done = SnapshotDone::Saved { result: Ok(meta.clone()) };
+                self.after(0, Happening::Node(process, ToNode::Event(Event::Snapshot(done))));
+            }
+            _ => {}
+        }
+        SnapshotJob::Save { meta, sidecar, maker }
+    }
+
     pub(crate) fn expect_snapshot_work(&mut self, process: Process) {
         let running = self.running(process);
         if !running.snapshot_busy && !running.snapshot_queue.is_empty() {
@@ -119,7 +138,9 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
             self.tell(|| format!("member {id} loaded the snapshot at {index}"));
         }
         self.expect_snapshot_work(process);
+        let told = self.plan.sabotage == Some(Sabotage::PurgeEarly);
         match done {
+            Some(SnapshotDone::Saved { .. }) if told => Ok(()),
             Some(done) => self.handle(process, Event::Snapshot(done)),
             None => Ok(()),
         }

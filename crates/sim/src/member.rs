@@ -6,7 +6,7 @@ use crate::disk::SimDisk;
 use crate::durable::Durable;
 use crate::invariants::{Breach, Property};
 use crate::narration::started;
-use crate::network::{ConnectionId, Process};
+use crate::network::{ConnectionId, Process, address};
 use crate::plan::{Plan, Sabotage};
 use crate::random::Random;
 use crate::report::Situation;
@@ -14,14 +14,14 @@ use crate::workload::Workload;
 use crate::world::{Happening, Lift, ToNode, World};
 use bytes::Bytes;
 use driftless_node::log::{
-    Identity, Log, OpenError, Opened, Options, Owner, SnapshotMeta, SnapshotStore,
+    Identity, KnownPeer, Log, OpenError, Opened, Options, Owner, SnapshotMeta, SnapshotStore,
 };
 use driftless_node::machine::{Snapshot, StateMachine};
-use driftless_node::raft::{Config, GroupId, Index, Moment, NodeId, Trail};
+use driftless_node::raft::{Config, GroupId, Index, Membership, Moment, NodeId, Promotion, Trail};
 use driftless_node::{
     ApplyJob, LinkId, LogJob, Node, NodeOptions, SnapshotJob, SnapshotPort, StartError,
 };
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 
 pub(crate) const CLUSTER_ID: u64 = 0x0064_7269_6674;
@@ -42,18 +42,53 @@ pub(crate) struct Member<M: StateMachine> {
     pub(crate) disk_is_full: bool,
     /// What its disk must hold.
     pub(crate) durable: Durable,
-    /// What disks that were wiped held: it counted when it was promised.
-    pub(crate) wiped: Vec<Trail>,
-    /// Peers that know it, durably.
-    pub(crate) known_by: BTreeSet<NodeId>,
+    /// What disks that were wiped held, by their incarnations: it counted when it was
+    /// promised.
+    pub(crate) wiped: Vec<(u64, Trail)>,
+    /// Whose addresses it is told at each start.
+    pub(crate) told: Vec<NodeId>,
+    /// With what a process begins that finds an empty disk.
+    pub(crate) begins: Begins,
+    /// How often the disk was opened.
+    pub(crate) boots: u64,
+    /// What peers know of it, durably.
+    pub(crate) known_by: BTreeMap<NodeId, KnownPeer>,
+    /// A copy of the disk, to be put back.
+    pub(crate) copy: Option<Copied>,
     /// Its disk has lied: what it says of damage is true.
     pub(crate) is_suspect: bool,
-    /// Refused by its peers, or damaged: it stays out.
+    /// What it made durable is not all there, and it has not been made what it was.
+    pub(crate) lost: Option<Lost>,
+    /// Removed from the group, and it knows: it does not come back.
     pub(crate) is_out: bool,
     runs: u64,
-    /// How often its disk was opened, as it says itself.
-    boots: u64,
     pub(crate) running: Option<Running<M>>,
+}
+
+/// As what a member with an empty disk begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Begins {
+    /// One of those that found the group.
+    Founding,
+    /// Nobody yet: it waits to be taken in.
+    Joining,
+    /// One that lost its disk.
+    Replacing,
+}
+
+/// How a member's memory was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Lost {
+    /// Whether it voted: it is whole again when it does.
+    pub(crate) was_voter: bool,
+}
+
+/// A copy of a disk, and what it must hold.
+pub(crate) struct Copied {
+    disk: SimDisk,
+    durable: Durable,
+    incarnation: u64,
+    boots: u64,
 }
 
 /// A process of a member.
@@ -82,6 +117,17 @@ pub(crate) struct Running<M: StateMachine> {
     pub(crate) snapshot_busy: bool,
     pub(crate) links: BTreeMap<LinkId, ConnectionId>,
     pub(crate) next_link: u64,
+    /// Whom the node wants to be linked with, and where.
+    pub(crate) dials: BTreeMap<NodeId, Dialled>,
+}
+
+/// Where somebody is dialled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Dialled {
+    /// Who answers there.
+    pub(crate) at: NodeId,
+    /// Which call this is: one that was hung up is not made again.
+    pub(crate) number: u64,
 }
 
 /// Snapshot work, the machine frozen when it was asked for.
@@ -91,7 +137,7 @@ pub(crate) enum SnapshotWork {
 }
 
 impl<M: StateMachine> Member<M> {
-    pub(crate) fn new(id: NodeId, plan: &Plan, mut random: Random) -> Self {
+    pub(crate) fn new(id: NodeId, plan: &Plan, begins: Begins, mut random: Random) -> Self {
         let rate_ppm = plan.clock_rates_ppm.get(id.0 as usize - 1).copied();
         let clock = Clock::new(random.below(1 << 40), rate_ppm.unwrap_or(1_000_000));
         Self {
@@ -105,11 +151,15 @@ impl<M: StateMachine> Member<M> {
             disk_is_full: false,
             durable: Durable::default(),
             wiped: Vec::new(),
-            known_by: BTreeSet::new(),
+            told: Vec::new(),
+            begins,
+            boots: 0,
+            known_by: BTreeMap::new(),
+            copy: None,
             is_suspect: false,
+            lost: None,
             is_out: false,
             runs: 0,
-            boots: 0,
             running: None,
         }
     }
@@ -123,9 +173,28 @@ impl<M: StateMachine> Member<M> {
         Moment { now: self.clock.at(now), random: self.random.draw() }
     }
 
-    /// All logs of this member that counted as durable.
-    pub(crate) fn copies(&self) -> Vec<&Trail> {
-        self.wiped.iter().chain([self.durable.trail()]).collect()
+    /// All logs of this member that count as durable in `membership`: what was on a
+    /// lost disk counts until the group has taken the member in again.
+    pub(crate) fn copies(&self, membership: &Membership) -> Vec<&Trail> {
+        let taken_in = membership.readmitted.get(&self.id);
+        let present = (self.incarnation, self.durable.trail());
+        let wiped = self.wiped.iter().map(|(incarnation, trail)| (*incarnation, trail));
+        let counts = |of: u64| taken_in.is_none_or(|taken_in| *taken_in == of);
+        wiped.chain([present]).filter(|(of, _)| counts(*of)).map(|(_, trail)| trail).collect()
+    }
+
+    /// What it is told at its start of where others are.
+    fn addresses_told(&self) -> BTreeMap<NodeId, String> {
+        let told = self.told.iter().copied().chain([self.id]);
+        told.map(|id| (id, address(id))).collect()
+    }
+
+    /// The membership of a log that it began.
+    pub(crate) fn founded(&self, founding: &Membership) -> Membership {
+        match self.begins {
+            Begins::Founding => founding.clone(),
+            Begins::Joining | Begins::Replacing => Membership::default(),
+        }
     }
 }
 
@@ -150,7 +219,7 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
         member.runs += 1;
         let process = Process { member: id, run: member.runs };
         let failed_before = member.disk.memory.counters().failed_syncs;
-        let opened = open(member, &self.plan, &self.membership);
+        let opened = open(member, &self.plan, &self.founding);
         let opened = opened.and_then(|opened| {
             let store = SnapshotStore::open(member.disk.clone()).map_err(OpenError::Io)?;
             Ok((opened, store))
@@ -168,7 +237,7 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
         let lacks_the_last = member.durable.lacks_only_the_last(&recovered);
         let check = member.durable.recover(id, &recovered);
         if check.is_err() && member.is_suspect && lacks_the_last {
-            self.stays_out(id, "its disk never made the last write that it reported");
+            self.gets_another_disk(id, "its disk never made the last write that it reported");
             return Ok(());
         }
         let (survived, lost) = self.heed(check, (0, 0))?;
@@ -186,18 +255,24 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
                 recovered.hard_state.current_term = recovered.trail.last().term;
                 recovered.hard_state.voted_for = None;
             }
+            Some(Sabotage::ForgetMembership) => {
+                let founded = member.founded(&self.founding);
+                recovered.trail = without_memberships(&recovered.trail, founded);
+            }
             _ => {}
         }
         let text = started(id, &recovered);
         let has_snapshot = recovered.snapshot.as_ref().is_some_and(|meta| meta.last.index.0 > 0);
         let known = log.known_peers().clone();
         let moment = member.moment(self.now);
-        let options = options(id, &self.plan);
+        let mut options = options(id, &self.plan);
+        options.addresses = member.addresses_told();
+        options.witness = self.witnesses.contains(&id);
         let is_suspect = member.is_suspect;
         let node = match Node::new(options, identity, recovered, known, &durable, moment) {
             Ok(node) => node,
             Err(error @ StartError::EntryDamaged(_)) if is_suspect => {
-                self.stays_out(id, &error.to_string());
+                self.gets_another_disk(id, &error.to_string());
                 return Ok(());
             }
             Err(error) => {
@@ -226,6 +301,7 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
             snapshot_busy: false,
             links: BTreeMap::new(),
             next_link: 0,
+            dials: BTreeMap::new(),
         });
         let is_restart = process.run > 1;
         for (situation, times) in [
@@ -239,11 +315,6 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
             }
         }
         self.tell(|| text);
-        for peer in self.membership.voters.clone() {
-            if peer != id {
-                self.dial_later(process, peer);
-            }
-        }
         self.deliver(process, ToNode::Flush)
     }
 
@@ -270,7 +341,7 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
         } else if matches!(error, OpenError::Io(e) if e.kind() == io::ErrorKind::StorageFull) {
             self.tell(|| format!("member {id} cannot start: its disk is full"));
         } else if member.is_suspect && matches!(error, OpenError::Damaged(_)) {
-            self.stays_out(id, &error.to_string());
+            self.gets_another_disk(id, &error.to_string());
         } else {
             return Err(Breach(Property::Starts, format!("member {id} cannot start: {error}")));
         }
@@ -315,24 +386,78 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
     }
 
     /// Its disk is gone, and with it what it knew; its process was ended before.
-    pub(crate) fn wipe(&mut self, id: NodeId) {
+    pub(crate) fn wipe(&mut self, id: NodeId, begins: Begins) {
         let hide = self.plan.sabotage == Some(Sabotage::HideWipe);
         let member = self.members.get_mut(&id).expect("a member of this world");
         assert!(member.running.is_none(), "a disk is wiped under a process");
         member.disk = SimDisk::new(false);
         let durable = std::mem::take(&mut member.durable);
-        member.wiped.push(durable.trail().clone());
+        member.wiped.push((member.incarnation, durable.trail().clone()));
+        member.copy = None;
+        member.is_suspect = false;
         if !hide {
+            member.begins = begins;
             member.incarnation = member.random.draw();
             member.boots = 0;
         }
+        self.forgets_peers(id);
+        self.workload.disk_lost(id);
     }
+
+    /// A copy of its disk is kept.
+    pub(crate) fn copy_disk(&mut self, id: NodeId) {
+        let member = self.members.get_mut(&id).expect("a member of this world");
+        let (durable, disk) = (member.durable.clone(), member.disk.fork());
+        let (incarnation, boots) = (member.incarnation, member.boots);
+        member.copy = Some(Copied { disk, durable, incarnation, boots });
+    }
+
+    /// Whether every other member would notice if the copy came back: it knows
+    /// that the disk was opened since, and so does not take it for the present one.
+    pub(crate) fn copy_is_known_to_be_old(&self, id: NodeId) -> bool {
+        let member = &self.members[&id];
+        let Some(copy) = &member.copy else { return false };
+        let knows = |peer: &NodeId| {
+            let known = member.known_by.get(peer);
+            known.is_some_and(|known| {
+                known.incarnation == copy.incarnation && known.boots > copy.boots
+            })
+        };
+        member.incarnation == copy.incarnation
+            && self.members.values().all(|peer| peer.id == id || peer.is_out || knows(&peer.id))
+    }
+
+    /// The copy takes the place of the disk; its process was ended before.
+    pub(crate) fn put_copy_back(&mut self, id: NodeId) {
+        let member = self.members.get_mut(&id).expect("a member of this world");
+        assert!(member.running.is_none(), "a disk is changed under a process");
+        let Some(copy) = member.copy.take() else { return };
+        member.disk = copy.disk;
+        let durable = std::mem::replace(&mut member.durable, copy.durable);
+        member.wiped.push((member.incarnation, durable.trail().clone()));
+        self.forgets_peers(id);
+        self.workload.disk_lost(id);
+    }
+
+    /// What `id` knew of its peers is gone.
+    fn forgets_peers(&mut self, id: NodeId) {
+        for member in self.members.values_mut() {
+            member.known_by.remove(&id);
+        }
+    }
+}
+
+/// The same positions, and none of the memberships in them.
+fn without_memberships(trail: &Trail, founded: Membership) -> Trail {
+    let mut without = Trail::new(trail.base(), founded);
+    trail.runs().iter().for_each(|run| without.append(*run));
+    without
 }
 
 fn open<M: StateMachine>(
     member: &Member<M>,
     plan: &Plan,
-    membership: &driftless_node::raft::Membership,
+    membership: &Membership,
 ) -> Result<Opened<SimDisk>, OpenError> {
     let disk = member.disk.clone();
     let options =
@@ -342,10 +467,12 @@ fn open<M: StateMachine>(
         let owner = Owner { cluster_id: CLUSTER_ID, node_id };
         Log::open(disk, Some(owner), options)
     } else {
-        let incarnation = member.incarnation;
-        let identity =
-            Identity { boots: member.boots + 1, ..Identity::new(CLUSTER_ID, node_id, incarnation) };
-        Log::create(disk, &identity, &[(GROUP, membership.clone())], options)
+        let identity = Identity {
+            boots: member.boots + 1,
+            replacement: member.begins == Begins::Replacing,
+            ..Identity::new(CLUSTER_ID, node_id, member.incarnation)
+        };
+        Log::create(disk, &identity, &[(GROUP, member.founded(membership))], options)
     }
 }
 
@@ -358,12 +485,14 @@ fn options(id: NodeId, plan: &Plan) -> NodeOptions {
             pre_vote: plan.pre_vote,
             check_quorum: plan.check_quorum,
             lease_drift_ppm: plan.lease_drift_ppm,
+            promotion: if plan.readmits { Promotion::Readmitted } else { Promotion::ByHand },
             inflight_bytes_max: plan.inflight_bytes_max,
             inflight_messages_max: plan.inflight_messages_max,
             message_bytes_max: plan.message_bytes_max,
             catch_up_entries_max: plan.retained_entries,
             ..Config::new(id)
         },
+        readmit_lost_disks: plan.readmits,
         pending_bytes_max: plan.pending_bytes_max,
         cache_bytes_max: plan.cache_bytes_max,
         snapshot_every_entries: plan.snapshot_every_entries,

@@ -133,7 +133,17 @@ impl fmt::Display for Fault {
             Self::LoseWrite { who } => {
                 write!(f, "the disk of {who} reports its next write and does not make it")
             }
-            Self::WipeDisk { who } => write!(f, "{who} loses its disk"),
+            Self::WipeDisk { who, told: true } => {
+                write!(f, "{who} loses its disk, and its operator knows")
+            }
+            Self::WipeDisk { who, .. } => write!(f, "{who} loses its disk in silence"),
+            Self::OldDisk { who } => write!(f, "a copy of the disk of {who} is to come back"),
+            Self::Change { wish, cut_us: 0, .. } => write!(f, "the operator wishes for {wish}"),
+            Self::Change { wish, cut_us, .. } => {
+                let time = Ms(cut_us);
+                write!(f, "the operator wishes for {wish}, of a leader that is cut off for {time}")
+            }
+            Self::Transfer { .. } => write!(f, "the operator wishes for another leader"),
         }
     }
 }

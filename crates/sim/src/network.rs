@@ -18,6 +18,25 @@ pub(crate) struct Process {
     pub(crate) run: u64,
 }
 
+/// How a member is reached.
+pub(crate) fn address(id: NodeId) -> String {
+    format!("member-{id}")
+}
+
+/// Who answers at an address.
+pub(crate) fn at_address(address: &str) -> Option<NodeId> {
+    address.strip_prefix("member-")?.parse().ok().map(NodeId)
+}
+
+/// A process wants to be linked with a peer, and keeps trying.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Call {
+    pub(crate) from: Process,
+    pub(crate) peer: NodeId,
+    /// No other call of this world has the same.
+    pub(crate) number: u64,
+}
+
 /// Names a connection, for both its ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ConnectionId(pub(crate) u64);
@@ -43,6 +62,8 @@ impl End {
 /// A stream in both directions.
 #[derive(Debug)]
 pub(crate) struct Connection {
+    /// What it came from.
+    pub(crate) call: Call,
     pub(crate) process: [Process; 2],
     pub(crate) link: [LinkId; 2],
     /// Whether this end's process still holds it.
@@ -131,11 +152,17 @@ impl Network {
         self.cuts.clear();
     }
 
-    pub(crate) fn connect(&mut self, process: [Process; 2], link: [LinkId; 2]) -> ConnectionId {
+    pub(crate) fn connect(
+        &mut self,
+        call: Call,
+        process: [Process; 2],
+        link: [LinkId; 2],
+    ) -> ConnectionId {
         let id = ConnectionId(self.next_connection);
         self.next_connection += 1;
         let towards = [Lane::default(), Lane::default()];
-        let connection = Connection { process, link, open: [true; 2], broken: false, towards };
+        let connection =
+            Connection { call, process, link, open: [true; 2], broken: false, towards };
         self.connections.insert(id, connection);
         id
     }

@@ -4,12 +4,14 @@
 //! The faults are a list, so that a failing run can be made smaller by leaving
 //! some of them out while everything else stays as it was drawn.
 
+pub use crate::fault::{Fault, Planned, Sabotage, Who, Wish};
 use crate::invariants::Property;
 use crate::random::Random;
 use std::fmt;
 
 /// A world, before it begins.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each stands for itself")]
 pub struct Plan {
     /// What everything was drawn from.
     pub seed: u64,
@@ -66,6 +68,12 @@ pub struct Plan {
     /// What a log keeps for votes, terms and compaction: with much, it often has no
     /// room for entries that it did not claim on purpose.
     pub reserve_bytes: u64,
+    /// Whether leaders take members with new disks in again by themselves; else the
+    /// operator asks for it.
+    pub readmits: bool,
+    /// Whether disks are lost, or lie. Then no fewer than three voters are asked
+    /// for, so that one lost disk leaves a quorum.
+    pub loses_disks: bool,
     /// What strikes, in order of time.
     pub faults: Vec<Planned>,
     /// A bug planted on purpose, to show that it is found.
@@ -74,209 +82,12 @@ pub struct Plan {
     pub unchecked: Vec<Property>,
 }
 
-/// A fault and its time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Planned {
-    /// When, in virtual microseconds.
-    pub at_us: u64,
-    /// What.
-    pub fault: Fault,
-}
-
-/// Whom a fault strikes; decided when it does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Who {
-    /// This member.
-    Member(u64),
-    /// Whoever leads; this member if nobody does.
-    Leader(u64),
-}
-
-/// What may go wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// The process dies; the page cache survives. It comes back later.
-    Crash {
-        /// Whose.
-        who: Who,
-        /// When it comes back.
-        for_us: u64,
-    },
-    /// The machine loses power; what was not synced is torn or lost.
-    PowerCut {
-        /// Whose.
-        who: Who,
-        /// When it comes back.
-        for_us: u64,
-    },
-    /// The machine loses power in the middle of the disk work that comes next.
-    PowerCutInWrite {
-        /// Whose.
-        who: Who,
-        /// After this many disk operations.
-        operations: u64,
-        /// When it comes back.
-        for_us: u64,
-    },
-    /// Every machine loses power.
-    PowerCutOfAll {
-        /// When they come back, more or less.
-        for_us: u64,
-    },
-    /// The process stands still (SIGSTOP); its kernel does not.
-    Pause {
-        /// Whose.
-        who: Who,
-        /// How long.
-        for_us: u64,
-    },
-    /// The links between two members break, and with them what is in flight.
-    BreakLinks {
-        /// One.
-        one: u64,
-        /// The other.
-        other: u64,
-    },
-    /// One member is cut off from all others.
-    Isolate {
-        /// Who.
-        who: Who,
-        /// How long.
-        for_us: u64,
-    },
-    /// The members in `side` (one bit each) and the others do not meet.
-    Partition {
-        /// A bit for each member, member 1 lowest.
-        side: u64,
-        /// How long.
-        for_us: u64,
-    },
-    /// Nothing passes from one member to another; the way back is open.
-    OneWay {
-        /// From whom.
-        from: u64,
-        /// To whom.
-        to: u64,
-        /// How long.
-        for_us: u64,
-    },
-    /// Two members do not meet.
-    PairCut {
-        /// One.
-        one: u64,
-        /// The other.
-        other: u64,
-        /// How long.
-        for_us: u64,
-    },
-    /// Frames take `factor` times as long, and links break now and then.
-    SlowNetwork {
-        /// How much slower.
-        factor: u64,
-        /// How long.
-        for_us: u64,
-    },
-    /// A clock leaps ahead.
-    ClockLeap {
-        /// Whose.
-        who: Who,
-        /// How far.
-        by_us: u64,
-    },
-    /// A clock runs at another rate from now on.
-    ClockRate {
-        /// Whose.
-        who: Who,
-        /// Its microseconds in a million of the world's.
-        rate_ppm: u64,
-    },
-    /// A disk finishes nothing for a while, and then goes on as if nothing had been.
-    StallDisk {
-        /// Whose.
-        who: Who,
-        /// How long.
-        for_us: u64,
-    },
-    /// A disk takes `factor` times as long.
-    SlowDisk {
-        /// Whose.
-        who: Who,
-        /// How much slower.
-        factor: u64,
-        /// How long.
-        for_us: u64,
-    },
-    /// A disk has hardly any room left.
-    FullDisk {
-        /// Whose.
-        who: Who,
-        /// How long.
-        for_us: u64,
-        /// Bytes that are left: with some, a snapshot fits.
-        spare_bytes: u64,
-    },
-    /// All disks have hardly any room left, as if they were one.
-    FullDiskOfAll {
-        /// How long.
-        for_us: u64,
-        /// Bytes that are left on each.
-        spare_bytes: u64,
-    },
-    /// The next sync of a disk fails, and what it was to keep is lost.
-    FailSync {
-        /// Whose.
-        who: Who,
-    },
-    /// A byte of a file rots; the member is repaired by nobody in this version.
-    Rot {
-        /// On whose disk.
-        who: Who,
-        /// Which file, which byte, which bits: all follow from it.
-        pick: u64,
-    },
-    /// The next write of a disk is reported as done and never happens.
-    LoseWrite {
-        /// Whose.
-        who: Who,
-    },
-    /// A member loses its disk. Its peers refuse it from then on.
-    WipeDisk {
-        /// Whose.
-        who: Who,
-    },
-}
-
-/// Bugs planted in the world (not in the node), each of which a check must find.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sabotage {
-    /// Syncs do nothing: a power cut loses what was acknowledged.
-    DropSyncs,
-    /// A member that restarts has forgotten its vote.
-    ForgetVote,
-    /// A member that restarts has forgotten its term and vote.
-    ForgetTerm,
-    /// Reads are served without asking anybody.
-    ReadWithoutBarrier,
-    /// A command is now and then applied once more.
-    ApplyTwice,
-    /// A command is acknowledged that was never applied on one member.
-    SkipApply,
-    /// The log says "durable" before it has written.
-    AcknowledgeEarly,
-    /// A wiped member comes back under its old incarnation.
-    HideWipe,
-    /// An answer to a client is now and then forgotten.
-    SwallowAnswer,
-    /// A clock runs four times slower than the others, and leases rely on them all.
-    HideDrift,
-}
-
 const SECOND: u64 = 1_000_000;
 const MILLI: u64 = 1_000;
 
 /// The kinds of fault that a seed switches on or off as a whole: worlds with a
 /// few kinds each reach further than worlds with a little of everything.
-const KINDS: u64 = 19;
+const KINDS: u64 = 24;
 
 impl Plan {
     /// What `seed` stands for.
@@ -312,6 +123,8 @@ impl Plan {
             cache_bytes_max: *random.pick(&[0, 400, 4_000, 1 << 20]).expect("not empty"),
             segment_bytes: *random.pick(&[16, 32, 64]).expect("not empty") << 10,
             reserve_bytes: 0,
+            readmits: random.chance(2, 3),
+            loses_disks: false,
             faults: Vec::new(),
             sabotage: None,
             unchecked: Vec::new(),
@@ -347,21 +160,13 @@ impl Plan {
     fn draw_faults(&mut self, random: &mut Random) {
         let kinds: Vec<u64> = (0..KINDS).filter(|_| random.chance(2, 5)).collect();
         let pause_us_max = random.between(200, 3_000) * MILLI;
-        let mut lost_one = false;
         let mut at_us = random.between(0, 2 * SECOND);
         while at_us < self.active_us {
             if let Some(&kind) = random.pick(&kinds) {
                 let fault =
                     self.draw_fault(kind, random.between(MILLI, self.active_us / 3), random);
-                // Nobody repairs a member whose disk lied or went: one at most.
-                let loses_one = matches!(
-                    fault,
-                    Fault::WipeDisk { .. } | Fault::Rot { .. } | Fault::LoseWrite { .. }
-                );
-                if !(loses_one && (lost_one || self.members < 3)) {
-                    self.faults.push(Planned { at_us, fault });
-                    lost_one |= loses_one;
-                }
+                self.loses_disks |= fault.loses_disk();
+                self.faults.push(Planned { at_us, fault });
             }
             at_us += random.between(MILLI, pause_us_max);
         }
@@ -382,12 +187,13 @@ impl Plan {
             5 => Fault::Pause { who, for_us: brief_us },
             6 => Fault::BreakLinks { one: member, other },
             7 => Fault::Isolate { who, for_us },
-            8 => Fault::Partition { side: random.below(1 << self.members), for_us },
+            // With a bit for each that may come yet.
+            8 => Fault::Partition { side: random.below(1 << 16), for_us },
             9 => Fault::OneWay { from: member, to: other, for_us },
             10 => Fault::PairCut { one: member, other, for_us },
             11 => Fault::SlowNetwork { factor: random.between(2, 30), for_us: brief_us },
             // A clock that leases rely on keeps within what was declared.
-            12 | 13 if self.lease_drift_ppm.is_some() => {
+            13 if self.lease_drift_ppm.is_some() => {
                 Fault::ClockRate { who, rate_ppm: self.draw_clock_rate(random) }
             }
             12 => Fault::ClockLeap { who, by_us: random.between(1, 3 * SECOND) },
@@ -401,13 +207,32 @@ impl Plan {
                 }
             }
             16 => match random.below(3) {
-                0 => Fault::WipeDisk { who },
+                0 => Fault::WipeDisk { who, told: random.chance(2, 3) },
                 1 => Fault::Rot { who, pick: random.draw() },
                 _ => Fault::LoseWrite { who },
             },
             17 => Fault::StallDisk { who, for_us: brief_us },
+            18 => Fault::OldDisk { who },
+            19 => Fault::Transfer { pick: random.draw(), cut: random.chance(1, 3) },
+            20..23 => {
+                let (wish, pick) = (draw_wish(who, random), random.draw());
+                let cut_us = if random.chance(1, 4) { brief_us } else { 0 };
+                Fault::Change { wish, pick, cut_us }
+            }
             _ => Fault::FailSync { who },
         }
+    }
+}
+
+fn draw_wish(who: Who, random: &mut Random) -> Wish {
+    match random.below(12) {
+        0 | 1 => Wish::AddLearner,
+        2 => Wish::AddVoter,
+        3 => Wish::AddWitness,
+        4..7 => Wish::Promote,
+        7 => Wish::Demote(who),
+        8 | 9 => Wish::Remove(who),
+        _ => Wish::Several,
     }
 }
 

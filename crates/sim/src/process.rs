@@ -7,8 +7,9 @@ use crate::plan::Sabotage;
 use crate::report::Situation;
 use crate::workload::Workload;
 use crate::world::{Happening, ToNode, World};
+use driftless_node::codec::frame::HelloRefusal;
 use driftless_node::machine::StateMachine;
-use driftless_node::raft::{NodeId, Position, Role};
+use driftless_node::raft::{Membership, NodeId, Position, Role};
 use driftless_node::{Action, Event, Report, SnapshotJob, StopReason};
 
 impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
@@ -93,10 +94,17 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
     fn stepped(&mut self, process: Process, actions: Vec<Action>) -> Result<(), Breach> {
         let id = process.member;
         let raft = self.members[&id].running.as_ref().expect("it took a step").node.raft();
-        let members = &self.members;
-        let copies = |id| members.get(&id).map_or_else(Vec::new, super::member::Member::copies);
-        let check = self.ghosts.stepped(id, raft, copies);
+        let (members, membership) = (&self.members, raft.membership());
+        let copies = |id| members.get(&id).map_or_else(Vec::new, |peer| peer.copies(membership));
+        let founded = members[&id].founded(&self.founding);
+        let check = self.ghosts.stepped(id, raft, &founded, copies);
         let elected = self.heed(check, false)?;
+        if std::mem::take(&mut self.ghosts.memberships_cut) > 0 {
+            self.count(Situation::MembershipCut);
+        }
+        if let Some(membership) = self.ghosts.newly_committed() {
+            self.membership_committed(membership);
+        }
         self.check_leases(id, elected)?;
         let raft = self.members[&id].running.as_ref().expect("it took a step").node.raft();
         if elected {
@@ -111,7 +119,7 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
             }
         }
         if let Some(reason) = stops {
-            self.stops(process, &reason);
+            self.stops(process, &reason)?;
         } else {
             self.expect_wake(process);
         }
@@ -137,6 +145,24 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
             self.heed(check, ())?;
         }
         Ok(())
+    }
+
+    /// A membership is committed that was not before.
+    fn membership_committed(&mut self, membership: Membership) {
+        let before = std::mem::replace(&mut self.committed, membership);
+        let after = self.committed.clone();
+        self.tell(|| format!("committed: {after:?}"));
+        if after.is_joint() {
+            self.count(Situation::Joint);
+        }
+        for (id, incarnation) in &after.readmitted {
+            if before.readmitted.get(id) != Some(incarnation) {
+                self.count(Situation::Readmitted);
+            }
+            if after.voters.contains(id) && !before.voters.contains(id) {
+                self.count(Situation::VotesAgain);
+            }
+        }
     }
 
     fn elected(&mut self, id: NodeId, term: u64, last: Position) {
@@ -171,6 +197,7 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
                 Ok(())
             }
             Action::Snapshot(job) => {
+                let job = self.plant_in_snapshot(process, job);
                 let running = self.running(process);
                 let work = match job {
                     SnapshotJob::Save { meta, sidecar, maker } => {
@@ -193,8 +220,15 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
                     && self.random.chance(1, 40);
                 if swallowed { Ok(()) } else { self.answered(process, token, answer) }
             }
-            // Who links with whom is the world's own list.
-            Action::Dial { .. } | Action::HangUp { .. } | Action::MembersChanged => Ok(()),
+            Action::Dial { peer, address } => {
+                self.dials(process, peer, &address);
+                Ok(())
+            }
+            Action::HangUp { peer } => {
+                self.hangs_up(process, peer);
+                Ok(())
+            }
+            Action::MembersChanged => Ok(()),
             Action::StatusChanged => {
                 self.tell_status(process);
                 Ok(())
@@ -203,6 +237,11 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
                 match report {
                     Report::SnapshotSaved { .. } => self.count(Situation::SnapshotSaved),
                     Report::PeerReached { .. } | Report::PeerLost { .. } => {}
+                    Report::CallerRefused { refusal, .. } => self.count(match refusal {
+                        HelloRefusal::Removed => Situation::RemovedRefused,
+                        HelloRefusal::OlderDisk => Situation::OldDiskRefused,
+                        _ => Situation::CallerRefused,
+                    }),
                     _ => self.tell(|| format!("member {id} reports: {report}")),
                 }
                 Ok(())
@@ -245,17 +284,20 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
         self.expect_wake(process);
     }
 
-    fn stops(&mut self, process: Process, reason: &StopReason) {
+    fn stops(&mut self, process: Process, reason: &StopReason) -> Result<(), Breach> {
         let id = process.member;
         self.tell(|| format!("member {id} STOPS: {reason}"));
         let damaged =
             matches!(reason, StopReason::EntryDamaged(_) | StopReason::SnapshotUnusable(_));
         if damaged && self.members[&id].is_suspect {
-            self.stays_out(id, &reason.to_string());
-        } else if let StopReason::UnknownIncarnation { .. } = reason {
+            self.gets_another_disk(id, &reason.to_string());
+        } else if let StopReason::Removed = reason {
+            self.leaves(id)?;
+        } else if let StopReason::UnknownIncarnation { .. } | StopReason::OlderDisk { .. } = reason
+        {
             self.count(Situation::Refused);
             self.end_process(id, false);
-            self.members.get_mut(&id).expect("a member of this world").is_out = true;
+            self.replace_disk(id);
         } else {
             // It is started again, with or without its machine: what a failed sync
             // left in the page cache is read again, or gone with the power.
@@ -264,6 +306,7 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
             self.end_process(id, power_goes);
             self.start_later(id, 500_000);
         }
+        Ok(())
     }
 
     pub(crate) fn resume(&mut self, process: Process) -> Result<(), Breach> {

@@ -24,8 +24,24 @@ where
     M: StateMachine,
     W: Workload<M>,
 {
+    shrink_within(plan, workload, u64::MAX)
+}
+
+/// The same, but tries no more than about `worlds_max` worlds.
+pub fn shrink_within<M, W>(
+    plan: &Plan,
+    workload: impl Fn(&Plan) -> W,
+    worlds_max: u64,
+) -> Option<Shrunk>
+where
+    M: StateMachine,
+    W: Workload<M>,
+{
     let mut tried = 0;
     let mut fails = |faults: &[usize], as_before: Option<Property>| {
+        if tried >= worlds_max {
+            return None;
+        }
         tried += 1;
         let plan = plan.with_faults(faults);
         let workload = workload(&plan);

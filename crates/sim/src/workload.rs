@@ -21,6 +21,12 @@ pub trait Workload<M: StateMachine> {
     /// time; one with a disk finds what it kept.
     fn machine(&mut self, member: NodeId) -> M;
 
+    /// The disk of `member` is gone, or an older copy is in its place: a machine that
+    /// kept something there has lost it.
+    fn disk_lost(&mut self, member: NodeId) {
+        let _ = member;
+    }
+
     /// The next request of some client. Use few keys, so that requests meet,
     /// and let every command differ from every other, so that one that is
     /// applied twice is noticed.

@@ -10,17 +10,19 @@ use crate::clock::WorldTime;
 use crate::history::History;
 use crate::invariants::{Breach, Failure, Ghosts, Property};
 use crate::linearizable::Model;
-use crate::member::Member;
-use crate::network::{ConnectionId, End, Network, Process};
+use crate::member::{Begins, Member};
+use crate::network::{Call, ConnectionId, End, Network, Process};
+use crate::operator::Wished;
 use crate::plan::{Plan, Sabotage};
 use crate::random::{Digest, Random};
 use crate::report::{Report, Situation};
 use crate::workload::Workload;
+use bytes::Bytes;
 use driftless_node::machine::StateMachine;
 use driftless_node::raft::{Membership, NodeId};
 use driftless_node::{Event, RequestToken};
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -44,9 +46,9 @@ pub(crate) enum Happening {
     /// For a member's node, or for the work that it asked for.
     Node(Process, ToNode),
     /// A member dials another.
-    Dial { from: Process, to: NodeId },
+    Dial(Call),
     /// A call arrives at whom it is for.
-    Ring { from: Process, to: NodeId },
+    Ring(Call),
     /// The next frames towards this end are due.
     Arrive(ConnectionId, End),
     /// This end learns that its link is gone.
@@ -59,6 +61,10 @@ pub(crate) enum Happening {
     AnswerArrives(RequestToken),
     /// A client gives up waiting.
     ClientGivesUp(RequestToken),
+    /// The operator gives up waiting.
+    OperatorGivesUp(RequestToken),
+    /// The operator looks after a member that lost its disk.
+    Care(NodeId),
     /// The planned fault of this number strikes.
     Fault(usize),
     /// Something that a fault did is undone.
@@ -96,6 +102,9 @@ pub(crate) enum Lift {
     Mend(Vec<(NodeId, NodeId)>),
     Start(NodeId),
     Resume(Process),
+    PutBack(NodeId),
+    /// Not the end of one: the beginning of the next.
+    CutOff(NodeId, u64),
     DiskSpeed(NodeId),
     Room(NodeId),
     NetworkSpeed,
@@ -110,6 +119,8 @@ pub(crate) enum Phase {
     Calm,
     /// Clients have stopped; all must agree.
     Settling,
+    /// The members are changed once more.
+    Wishing,
     /// All members answer the last questions.
     Asking,
     /// Done.
@@ -133,7 +144,21 @@ pub struct World<'a, M: StateMachine, W: Workload<M>> {
     pub(crate) random: Random,
     pub(crate) client_random: Random,
     pub(crate) members: BTreeMap<NodeId, Member<M>>,
-    pub(crate) membership: Membership,
+    /// Those that founded the group.
+    pub(crate) founding: Membership,
+    /// The newest committed membership.
+    pub(crate) committed: Membership,
+    /// Members that store no payloads.
+    pub(crate) witnesses: BTreeSet<NodeId>,
+    /// The name of the next member to come: none is used twice.
+    pub(crate) next_member: u64,
+    /// Voters that were asked to go, nobody knows with what outcome.
+    pub(crate) maybe_gone: usize,
+    /// What the operator asked for and waits for.
+    pub(crate) wishes: BTreeMap<RequestToken, Wished>,
+    pub(crate) next_call: u64,
+    /// The first that was saved, for a planted bug to save again.
+    pub(crate) first_sidecar: Option<Bytes>,
     pub(crate) network: Network,
     pub(crate) clients: Vec<Client>,
     pub(crate) open: OpenRequests<M, W>,
@@ -190,19 +215,32 @@ impl<'a, M: StateMachine, W: Workload<M>> World<'a, M, W> {
         let mut random = Random::new(plan.seed ^ 0x776f_726c_6421);
         let ids = (1..=plan.members).map(NodeId);
         let client_random = random.split();
-        let members = ids.clone().map(|id| (id, Member::new(id, &plan, random.split()))).collect();
+        let founding = Membership::of(ids.clone());
+        let founder = |id| {
+            let mut member = Member::new(id, &plan, Begins::Founding, random.split());
+            member.told = founding.iter().collect();
+            (id, member)
+        };
+        let members = ids.clone().map(founder).collect();
         Self {
             workload,
             now: 0,
             phase: Phase::Stormy,
             client_random,
             members,
-            membership: Membership::of(ids.clone()),
+            committed: founding.clone(),
+            founding,
+            witnesses: BTreeSet::new(),
+            next_member: plan.members + 1,
+            maybe_gone: 0,
+            wishes: BTreeMap::new(),
+            next_call: 0,
+            first_sidecar: None,
             network: Network::new(),
             clients: (0..plan.clients).map(|number| Client::new(number, plan.members)).collect(),
             open: BTreeMap::new(),
             next_token: 1,
-            to_ask: ids.clone().collect(),
+            to_ask: Vec::new(),
             history: History::new(),
             ghosts: Ghosts::default(),
             report: Report::of_one_world(),
@@ -261,7 +299,7 @@ impl<'a, M: StateMachine, W: Workload<M>> World<'a, M, W> {
     fn begin(&mut self) -> Result<(), Breach> {
         let plan = self.plan.to_string();
         self.tell(|| plan);
-        for id in self.membership.voters.clone() {
+        for id in self.founding.voters.clone() {
             self.start(id)?;
         }
         for client in 0..self.clients.len() {
@@ -278,18 +316,20 @@ impl<'a, M: StateMachine, W: Workload<M>> World<'a, M, W> {
     fn happen(&mut self, what: Happening) -> Result<(), Breach> {
         match what {
             Happening::Node(process, what) => return self.deliver(process, what),
-            Happening::Ring { from, to } => return self.ring(from, to),
+            Happening::Ring(call) => return self.ring(call),
             Happening::Arrive(connection, end) => return self.arrive(connection, end),
             Happening::LinkEnds(connection, end) => return self.link_ends(connection, end),
+            Happening::OperatorGivesUp(token) => return self.operator_gives_up(token),
             Happening::ClientGivesUp(token) => return self.client_gives_up(token),
             Happening::Lift(lift) => return self.lift(lift),
+            Happening::Fault(number) => return self.strike(self.plan.faults[number].fault),
             Happening::Heal => return self.heal(),
             Happening::Look => return self.look(),
-            Happening::Dial { from, to } => self.dial(from, to),
+            Happening::Dial(call) => self.dial(call),
+            Happening::Care(id) => self.care(id),
             Happening::KeepAlive(connection) => self.keep_alive(connection),
             Happening::ClientAsks(client) => self.client_asks(client),
             Happening::AnswerArrives(token) => self.answer_arrives(token),
-            Happening::Fault(number) => self.strike(self.plan.faults[number].fault),
             Happening::LastCall => {
                 self.phase = Phase::Settling;
                 self.tell(|| "clients stop; all members must agree".into());
