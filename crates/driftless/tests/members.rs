@@ -382,3 +382,33 @@ async fn a_survivor_goes_on_alone() {
     assert_eq!(world.handle(4).members().removed, recovered.removed);
     world.stop_all().await;
 }
+
+/// Two members and a third that holds no data: any one may go.
+#[tokio::test]
+async fn a_witness_votes_and_holds_nothing() {
+    let mut world = World::new(2);
+    world.say(1, "first").await;
+    world.join(3);
+    world.handle(1).add_witness(NodeId(3), &world.addresses[&3], soon()).await.unwrap();
+    let asked = world.handle(3).propose("no".into(), soon()).await;
+    assert_eq!(asked.unwrap_err(), RequestError::Witness);
+    world.stop(2).await;
+    world.say(1, "second").await;
+    world.stop(3).await;
+    world.again(3);
+    world.say(1, "third").await;
+    world.again(2);
+    assert_eq!(contents(&world.handle(2)).await, ["first", "second", "third"]);
+    assert!(world.handle(3).reader().lock().unwrap().is_empty());
+    assert_eq!(world.handle(3).members().members[&NodeId(3)].kind, MemberKind::Witness);
+    world.stop(3).await;
+    for file in std::fs::read_dir(world.directory_of(3)).unwrap() {
+        let path = file.unwrap().path();
+        if path.is_file() {
+            let bytes = std::fs::read(&path).unwrap();
+            let holds = |text: &[u8]| bytes.windows(text.len()).any(|window| window == text);
+            assert!(!holds(b"second") && !holds(b"third"), "{}", path.display());
+        }
+    }
+    world.stop_all().await;
+}

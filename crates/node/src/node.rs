@@ -256,6 +256,11 @@ impl Node {
         }
         self.drive_changes(moment, actions);
         self.follow_members(moment, actions);
+        if self.is_witness() {
+            // It may have learnt that it is one with requests waiting.
+            refuse_all(self.proposals.refuse_unsent(RequestError::Witness), actions);
+            refuse_all(self.reads.stop(RequestError::Witness), actions);
+        }
         match self.raft.leader() {
             Some(leader) if leader == self.raft.id() => self.propose(moment, actions),
             leader => {
