@@ -237,7 +237,8 @@ pub async fn start_with(limits: Limits, connections: ConnectionLimits) -> Server
             name: "default".into(),
             peer_urls: vec!["http://localhost:2380".into()],
             client_urls: vec!["http://localhost:2379".into()],
-            ..pb::Member::default()
+            is_learner: false,
+            role: pb::MemberRole::Voter as i32,
         }],
     };
     let services = Services::new(backend.clone(), identity, limits, Arc::new(Metrics::default()));
