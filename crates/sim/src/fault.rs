@@ -283,6 +283,8 @@ pub enum Sabotage {
     Misroute,
     /// A member that restarts goes by the membership that founded the group (16).
     ForgetMembership,
+    /// Clocks leap, leases rely on them, and nobody tells the nodes (22).
+    HideLeap,
     /// A clock runs four times slower than the others, and leases rely on them all.
     HideDrift,
 }

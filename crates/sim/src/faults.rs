@@ -3,7 +3,7 @@
 use crate::invariants::Breach;
 use crate::member::Begins;
 use crate::network::Process;
-use crate::plan::{Fault, Who};
+use crate::plan::{Fault, Sabotage, Who};
 use crate::random::Random;
 use crate::report::Situation;
 use crate::workload::Workload;
@@ -226,7 +226,7 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
             running.held.push_front(told);
             return Ok(());
         }
-        if self.plan.lease_drift_ppm.is_none() {
+        if self.plan.lease_drift_ppm.is_none() || self.plan.sabotage == Some(Sabotage::HideLeap) {
             return Ok(());
         }
         self.deliver(process, told)

@@ -4,8 +4,9 @@
 //! disks in memory, real frames on links between members. Everything that may
 //! go wrong does: power cuts at every boundary of disk operations, kills,
 //! pauses, partitions of all shapes, links that break with what is in flight,
-//! clocks that leap and drift, disks that are slow, full, rotten, that fail to
-//! sync or lie about a write. Everything follows from one number, the seed, so
+//! clocks that leap and drift, disks that are slow, stall, are full, rotten, wiped or
+//! older than they were, that fail to sync or lie about a write; and an operator has
+//! members come and go meanwhile. Everything follows from one number, the seed, so
 //! whatever goes wrong can be seen again, bit for bit.
 //!
 //! After each step the world checks what must never happen ([`Property`]); at

@@ -20,6 +20,7 @@ fn plan(sabotage: Sabotage, seed: u64) -> Plan {
             plan.faults.push(Planned { at_us: plan.active_us / 2, fault });
             plan.loses_disks = true;
         }
+        Sabotage::HideLeap => leap_behind_a_lost_leader(&mut plan),
         Sabotage::CompleteByIndex => lose_leaders(&mut plan, 60),
         // Without pre-votes there are rivals.
         Sabotage::Misroute => {
@@ -46,6 +47,28 @@ fn lose_leaders(plan: &mut Plan, slowness: u64) {
         for who in (1..=plan.members).map(Who::Member) {
             let fault = Fault::SlowDisk { who, factor: slowness, for_us: 1_000_000 };
             plan.faults.push(Planned { at_us, fault });
+        }
+    }
+}
+
+/// Cuts a leader off that holds a lease, and lets the clocks of the others leap.
+fn leap_behind_a_lost_leader(plan: &mut Plan) {
+    plan.lease_drift_ppm = Some(200);
+    plan.clock_rates_ppm.fill(1_000_000);
+    // Far enough for a promise to be over, and for no deadline to be missed by much.
+    let by_us = plan.election_timeout_us;
+    let is_of_clocks = |planned: &Planned| {
+        matches!(planned.fault, Fault::ClockRate { .. } | Fault::ClockLeap { .. })
+    };
+    plan.faults.retain(|planned| !is_of_clocks(planned));
+    let stays = 1 + plan.seed % plan.members;
+    for second in 1..plan.active_us / 1_000_000 {
+        let at_us = second * 1_000_000;
+        let fault = Fault::Isolate { who: Who::Leader(1), for_us: 500_000 };
+        plan.faults.push(Planned { at_us, fault });
+        for who in (1..=plan.members).filter(|id| *id != stays).map(Who::Member) {
+            let fault = Fault::ClockLeap { who, by_us };
+            plan.faults.push(Planned { at_us: at_us + 10_000, fault });
         }
     }
 }
@@ -132,6 +155,12 @@ const PLANTED: &[Planted] = &[
         200,
     ),
     planted(
+        Sabotage::HideLeap,
+        &[(22, "lease kept over a pause: clocks leap, and nobody says so")],
+        &[Property::OneLease],
+        100,
+    ),
+    planted(
         Sabotage::HideWipe,
         &[(28, "a wiped member comes back as it was")],
         &[Property::LeaderCompleteness, Property::CommittedIsDurable],
@@ -159,7 +188,7 @@ const PLANTED: &[Planted] = &[
         Sabotage::CompleteByIndex,
         &[(26, "completion matched by index, by the log")],
         &[Property::CommittedIsDurable, Property::AppliedIsDurable],
-        200,
+        400,
     ),
     planted(
         Sabotage::CompleteAhead,
