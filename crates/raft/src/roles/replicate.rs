@@ -6,11 +6,12 @@
 //! acknowledges again: no other timer is needed to mend a loss.
 
 use crate::effect::Effect;
+use crate::membership::Membership;
 use crate::message::Message;
 use crate::note::Note;
 use crate::progress::{Delivery, Flow, Permission};
 use crate::raft::{Context, Raft};
-use crate::roles::RoleState;
+use crate::roles::{Leader, RoleState};
 use crate::runs::Runs;
 use crate::types::{Index, NodeId, Position, Round, Term};
 use alloc::vec::Vec;
@@ -25,6 +26,7 @@ impl Raft {
         let (term, leader_commit) = (hard_state.current_term, hard_state.commit_index);
         // Rule PW.1: followers write while the own disk does.
         let (round, last) = (leader.round, trail.last().index);
+        let for_witnesses = leader.last_for_witnesses(config.id, trail.membership(), last);
         for (to, known) in leader.followers.iter_mut() {
             if let Flow::Snapshot(delivery) = &mut known.flow
                 && matches!(delivery, Delivery::AwaitAnswerAfter(after) if known.round_heard > *after)
@@ -33,6 +35,8 @@ impl Raft {
                 let (resume, witness) = (known.partial, trail.membership().is_witness(to));
                 context.effect(Effect::SendSnapshot { to, term, resume, witness });
             }
+            let is_witness = for_witnesses < last && trail.membership().is_witness(to);
+            let last = if is_witness { for_witnesses } else { last };
             // Rule SL.4: if the log reaches next_index, send from there on.
             let free = if last >= known.next_index {
                 known.bytes_free(config.inflight_bytes_max, config.inflight_messages_max)
@@ -181,5 +185,22 @@ impl Raft {
         if standing {
             known.pause();
         }
+    }
+}
+
+impl Leader {
+    /// How far witnesses are sent the log, which ends at `last`.
+    ///
+    /// A witness with the end of a log lets nobody win who lacks it, and cannot lead
+    /// itself. So it is to hold nothing that no other voter holds. A leader is one, to
+    /// whom it may be of use; but not once the membership in force goes on without it,
+    /// for then it will be gone, and its log with it.
+    fn last_for_witnesses(&self, me: NodeId, membership: &Membership, last: Index) -> Index {
+        if membership.witnesses.is_empty() || membership.voters.contains(&me) {
+            return last;
+        }
+        let stays = |id| membership.voters.contains(&id) && !membership.is_witness(id);
+        let holders = self.followers.iter().filter(|&(id, _)| stays(id));
+        holders.map(|(_, known)| known.match_index).max().unwrap_or_default()
     }
 }

@@ -89,6 +89,7 @@ stories! {
     joint
     learner
     witness
+    witness_waits
     remove_leader
     remove_leader_of_two
     membership_reverted
