@@ -20,13 +20,15 @@ impl Raft {
     /// Sends each follower what is due: a snapshot, entries, or an empty append
     /// that carries a new round or a new commit index. At most one of them.
     pub(crate) fn replicate(&mut self, context: &mut Context<'_>) {
-        let Self { role: RoleState::Leader(leader), trail, config, hard_state, .. } = self else {
+        let Self { role: RoleState::Leader(leader), trail, config, hard_state, outbox, .. } = self
+        else {
             return;
         };
         let (term, leader_commit) = (hard_state.current_term, hard_state.commit_index);
         // Rule PW.1: followers write while the own disk does.
         let (round, last) = (leader.round, trail.last().index);
-        let for_witnesses = leader.last_for_witnesses(config.id, trail.membership(), last);
+        let own = (config.id, outbox.durable_index());
+        let for_witnesses = leader.last_for_witnesses(own, trail.membership(), last);
         for (to, known) in leader.followers.iter_mut() {
             if let Flow::Snapshot(delivery) = &mut known.flow
                 && matches!(delivery, Delivery::AwaitAnswerAfter(after) if known.round_heard > *after)
@@ -192,15 +194,21 @@ impl Leader {
     /// How far witnesses are sent the log, which ends at `last`.
     ///
     /// A witness with the end of a log lets nobody win who lacks it, and cannot lead
-    /// itself. So it is to hold nothing that no other voter holds. A leader is one, to
-    /// whom it may be of use; but not once the membership in force goes on without it,
-    /// for then it will be gone, and its log with it.
-    fn last_for_witnesses(&self, me: NodeId, membership: &Membership, last: Index) -> Index {
-        if membership.witnesses.is_empty() || membership.voters.contains(&me) {
+    /// itself. So it is to hold nothing that no other voter has on its disk: not what
+    /// the leader may lose in a crash, nor what a leader alone has that the membership
+    /// in force goes on without.
+    fn last_for_witnesses(
+        &self,
+        (me, durable): (NodeId, Index),
+        membership: &Membership,
+        last: Index,
+    ) -> Index {
+        if membership.witnesses.is_empty() {
             return last;
         }
         let stays = |id| membership.voters.contains(&id) && !membership.is_witness(id);
-        let holders = self.followers.iter().filter(|&(id, _)| stays(id));
-        holders.map(|(_, known)| known.match_index).max().unwrap_or_default()
+        let others = self.followers.iter().map(|(id, known)| (id, known.match_index));
+        let holders = others.chain([(me, durable)]).filter(|&(id, _)| stays(id));
+        holders.map(|(_, held)| held).max().unwrap_or_default()
     }
 }
