@@ -234,7 +234,6 @@ impl Node {
             Event::Log(done) => self.log_done(moment, done, actions),
             Event::Applied { replies } => self.applied(&replies, actions),
             Event::Snapshot(done) => self.snapshot_done(moment, done, actions),
-            Event::Paused => self.step(moment, Input::Paused, actions),
         }
         if actions[from..].iter().any(|action| matches!(action, Action::Stop(_))) {
             self.stop(actions);

@@ -7,8 +7,8 @@ pub(crate) type WorldTime = u64;
 
 const MILLION: u128 = 1_000_000;
 
-/// A monotonic clock that runs fast or slow and may leap ahead (a suspended
-/// machine), but never goes back.
+/// A monotonic clock that runs fast or slow and may leap ahead, but never goes back
+/// for whoever reads it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
     /// When the present rate began, in the world's time and in its own.
@@ -39,6 +39,12 @@ impl Clock {
 
     pub(crate) fn leap(&mut self, now: WorldTime, by_us: u64) {
         self.local = self.at(now).0 + by_us;
+        self.since = now;
+    }
+
+    /// It stood still since it showed `time`, and nobody has read it meanwhile.
+    pub(crate) fn stood_still(&mut self, now: WorldTime, time: Time) {
+        self.local = time.0;
         self.since = now;
     }
 

@@ -58,6 +58,14 @@ pub enum Fault {
         /// How long.
         for_us: u64,
     },
+    /// The machine is suspended: nothing on it runs, its kernel neither. Its clock
+    /// goes on, its timers do not.
+    Suspend {
+        /// Whose.
+        who: Who,
+        /// How long.
+        for_us: u64,
+    },
     /// The links between two members break, and with them what is in flight.
     BreakLinks {
         /// One.
@@ -104,7 +112,7 @@ pub enum Fault {
         /// How long.
         for_us: u64,
     },
-    /// A clock leaps ahead.
+    /// A clock leaps ahead, which it does only where nothing rests on clocks.
     ClockLeap {
         /// Whose.
         who: Who,
@@ -283,8 +291,8 @@ pub enum Sabotage {
     Misroute,
     /// A member that restarts goes by the membership that founded the group (16).
     ForgetMembership,
-    /// Clocks leap, leases rely on them, and nobody tells the nodes (22).
-    HideLeap,
+    /// Clocks stand still in suspend, and leases rely on them (22).
+    StopClocks,
     /// A clock runs four times slower than the others, and leases rely on them all.
     HideDrift,
 }

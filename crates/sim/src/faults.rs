@@ -1,22 +1,21 @@
 //! Faults strike, and are lifted.
 
 use crate::invariants::Breach;
-use crate::member::Begins;
+use crate::member::{Begins, Suspended};
 use crate::network::Process;
 use crate::plan::{Fault, Sabotage, Who};
 use crate::random::Random;
 use crate::report::Situation;
 use crate::workload::Workload;
 use crate::world::{Happening, Lift, Phase, ToNode, World};
-use driftless_node::Event;
 use driftless_node::machine::StateMachine;
 use driftless_node::raft::{NodeId, Role};
 
 impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
     /// A planned fault strikes.
-    pub(crate) fn strike(&mut self, fault: Fault) -> Result<(), Breach> {
+    pub(crate) fn strike(&mut self, fault: Fault) {
         if self.phase != Phase::Stormy {
-            return Ok(());
+            return;
         }
         self.tell(|| format!("FAULT: {fault}"));
         match fault {
@@ -34,6 +33,7 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
                 }
             }
             Fault::Pause { who, for_us } => self.pause(self.find(who), for_us),
+            Fault::Suspend { who, for_us } => self.suspend(self.find(who), for_us),
             Fault::BreakLinks { one, other } => {
                 let (one, other) = (NodeId(one), NodeId(other));
                 for id in self.network.find(|connection| connection.is_between(one, other)) {
@@ -76,7 +76,6 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
                 let (id, now) = (self.find(who), self.now);
                 self.member(id).clock.leap(now, by_us);
                 self.clock_changed(id);
-                return self.tell_of_leap(id);
             }
             Fault::ClockRate { who, rate_ppm } => {
                 self.count(Situation::ClockRate);
@@ -113,7 +112,7 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
                 let id = self.find(who);
                 if !self.may_lose_disk(id) {
                     self.tell(|| format!("member {id} cannot be done without"));
-                    return Ok(());
+                    return;
                 }
                 self.count(Situation::LostWrite);
                 let member = self.member(id);
@@ -125,7 +124,6 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
             Fault::Change { wish, pick, cut_us } => self.operator_wishes(wish, pick, cut_us),
             Fault::Transfer { pick, cut } => self.operator_transfers(pick, cut),
         }
-        Ok(())
     }
 
     fn fill_disk(&mut self, id: NodeId, for_us: u64, spare_bytes: u64) {
@@ -193,6 +191,45 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
         self.after(for_us, Happening::Lift(Lift::Resume(process)));
     }
 
+    /// The machine of `id` is suspended: what others send it waits with them, and
+    /// some of them give up.
+    fn suspend(&mut self, id: NodeId, for_us: u64) {
+        let now = self.now;
+        let member = self.member(id);
+        let clock = member.clock.at(now);
+        let Some(running) = member.running.as_mut().filter(|running| !running.paused) else {
+            return;
+        };
+        running.paused = true;
+        let timer_us = running.wake_at.map(|at| at.saturating_sub(now));
+        running.suspended = Some(Suspended { clock, timer_us });
+        let (process, has_lease) = (running.process, running.node.raft().has_lease(clock));
+        self.count(Situation::Suspended);
+        if has_lease {
+            self.count(Situation::SuspendedWithLease);
+        }
+        self.part(for_us, |one, other| one == id || other == id);
+        self.after(for_us, Happening::Lift(Lift::Resume(process)));
+    }
+
+    /// A machine wakes up. Its timers have as long to go as when it was suspended.
+    pub(crate) fn wakes_up(&mut self, process: Process, suspended: Suspended) {
+        let (now, id) = (self.now, process.member);
+        let Suspended { clock, timer_us } = suspended;
+        if self.plan.sabotage == Some(Sabotage::StopClocks) {
+            self.member(id).clock.stood_still(now, clock);
+        }
+        let running = self.running(process);
+        running.wake_at = timer_us.map(|ahead_us| now + ahead_us);
+        if let Some(at) = running.wake_at {
+            self.at(at, Happening::Node(process, ToNode::Wake));
+        }
+        let raft = self.members[&id].running.as_ref().expect("it wakes up").node.raft();
+        if raft.role() == Role::Leader && self.ghosts.had_leader_after(raft.term()) {
+            self.count(Situation::WokeUpDeposed);
+        }
+    }
+
     /// Cuts every direction that `cut` names, for a while. Says whether there
     /// was any.
     pub(crate) fn part(&mut self, for_us: u64, cut: impl Fn(NodeId, NodeId) -> bool) -> bool {
@@ -215,21 +252,6 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
         if let Some(process) = self.members[&id].process() {
             self.expect_wake_anew(process);
         }
-    }
-
-    /// A clock leapt, which its host sees by another clock, and says so before
-    /// anything else happens. Only leases rest on that, so only with them it does.
-    fn tell_of_leap(&mut self, id: NodeId) -> Result<(), Breach> {
-        let Some(running) = &mut self.member(id).running else { return Ok(()) };
-        let (process, told) = (running.process, ToNode::Event(Event::Paused));
-        if running.paused {
-            running.held.push_front(told);
-            return Ok(());
-        }
-        if self.plan.lease_drift_ppm.is_none() || self.plan.sabotage == Some(Sabotage::HideLeap) {
-            return Ok(());
-        }
-        self.deliver(process, told)
     }
 
     /// A byte that means something becomes another one; mostly the member

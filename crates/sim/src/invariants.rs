@@ -190,6 +190,11 @@ impl Ghosts {
         self.leaders.contains_key(&term)
     }
 
+    /// Whether a leader was seen in a later term.
+    pub(crate) fn had_leader_after(&self, term: Term) -> bool {
+        self.leaders.keys().any(|known| *known > term)
+    }
+
     /// How many committed entries of a stretch repeat an earlier request.
     pub(crate) fn repeated_between(&self, after: Index, through: Index) -> usize {
         let stretch = self.committed.get(after.0 as usize..through.0 as usize).unwrap_or_default();

@@ -17,7 +17,9 @@ use driftless_node::log::{
     Identity, KnownPeer, Log, OpenError, Opened, Options, Owner, SnapshotMeta, SnapshotStore,
 };
 use driftless_node::machine::{Snapshot, StateMachine};
-use driftless_node::raft::{Config, GroupId, Index, Membership, Moment, NodeId, Promotion, Trail};
+use driftless_node::raft::{
+    Config, GroupId, Index, Membership, Moment, NodeId, Promotion, Time, Trail,
+};
 use driftless_node::{
     ApplyJob, LinkId, LogJob, Node, NodeOptions, SnapshotJob, SnapshotPort, StartError,
 };
@@ -103,6 +105,8 @@ pub(crate) struct Running<M: StateMachine> {
     /// The last entry that it applied.
     pub(crate) applied_through: Index,
     pub(crate) paused: bool,
+    /// What its machine knew of the time when it was suspended, if it is.
+    pub(crate) suspended: Option<Suspended>,
     /// When it was started, or last went on after a pause.
     pub(crate) listens_since: WorldTime,
     /// What came while it was paused.
@@ -119,6 +123,15 @@ pub(crate) struct Running<M: StateMachine> {
     pub(crate) next_link: u64,
     /// Whom the node wants to be linked with, and where.
     pub(crate) dials: BTreeMap<NodeId, Dialled>,
+}
+
+/// What a suspended machine knew of the time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Suspended {
+    /// What its clock showed.
+    pub(crate) clock: Time,
+    /// How far ahead the timer was set.
+    pub(crate) timer_us: Option<u64>,
 }
 
 /// Where somebody is dialled.
@@ -290,6 +303,7 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
             applied,
             applied_through,
             paused: false,
+            suspended: None,
             listens_since: self.now,
             held: VecDeque::new(),
             flush_scheduled: false,

@@ -84,6 +84,9 @@ impl fmt::Display for Fault {
                 write!(f, "all members lose power, for up to {}", Ms(for_us))
             }
             Self::Pause { who, for_us } => write!(f, "{who} stands still, for {}", Ms(for_us)),
+            Self::Suspend { who, for_us } => {
+                write!(f, "the machine of {who} is suspended, for {}", Ms(for_us))
+            }
             Self::BreakLinks { one, other } => {
                 write!(f, "the links between members {one} and {other} break")
             }

@@ -196,6 +196,10 @@ impl Plan {
             13 if self.lease_drift_ppm.is_some() => {
                 Fault::ClockRate { who, rate_ppm: self.draw_clock_rate(random) }
             }
+            // Nor does it leap: it goes on while its machine is suspended.
+            12 if self.lease_drift_ppm.is_some() || for_us.is_multiple_of(2) => {
+                Fault::Suspend { who, for_us: brief_us }
+            }
             12 => Fault::ClockLeap { who, by_us: random.between(1, 3 * SECOND) },
             13 => Fault::ClockRate { who, rate_ppm: random.between(500_000, 2 * SECOND) },
             14 => Fault::SlowDisk { who, factor: random.between(5, 200), for_us: brief_us },

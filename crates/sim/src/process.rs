@@ -23,7 +23,10 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
         self.digest.word(process.member.0);
         let running = self.running(process);
         if running.paused {
-            running.held.push_back(what);
+            // A timer of a suspended machine stands still, too.
+            if running.suspended.is_none() || !matches!(what, ToNode::Wake) {
+                running.held.push_back(what);
+            }
             return Ok(());
         }
         match what {
@@ -318,7 +321,11 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
         let running = self.running(process);
         running.paused = false;
         running.listens_since = now;
-        for what in std::mem::take(&mut running.held) {
+        let held = std::mem::take(&mut running.held);
+        if let Some(suspended) = running.suspended.take() {
+            self.wakes_up(process, suspended);
+        }
+        for what in held {
             self.deliver(process, what)?;
         }
         Ok(())

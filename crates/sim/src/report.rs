@@ -41,6 +41,9 @@ situations! {
     Restart: "fault: a member came back", demanded;
     Pause: "fault: a process was paused", demanded;
     LongPause: "fault: a process was paused for longer than several elections take", demanded;
+    Suspended: "fault: a machine was suspended, and its timers stood still", demanded;
+    SuspendedWithLease: "fault: a leader's machine was suspended while it held a lease", demanded;
+    WokeUpDeposed: "a leader's machine woke up in a later term", demanded;
     LinkBroken: "fault: a link broke with what was in flight", demanded;
     Partition: "fault: the network fell in two", demanded;
     LeaderIsolated: "fault: a leader was cut off", demanded;

@@ -81,9 +81,6 @@ pub enum Event {
     },
     /// Snapshot work got somewhere.
     Snapshot(SnapshotDone),
-    /// The process stood still, or its clock did, and the world knows. (That it was
-    /// woken late, the node sees itself.)
-    Paused,
 }
 
 /// Something to be done, in order.
