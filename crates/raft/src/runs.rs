@@ -7,6 +7,10 @@ use core::hash::{Hash, Hasher};
 use core::ops::Deref;
 use core::slice;
 
+#[cfg(test)]
+#[path = "runs_test.rs"]
+mod tests;
+
 /// Neighbouring entries of one term: `first ..= last`, never empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Run {

@@ -1,6 +1,7 @@
 //! [`Trail`] against a naive twin: one term per entry in a plain vector.
 
 use super::*;
+use crate::NodeId;
 use crate::testing::Dice;
 use alloc::vec;
 
@@ -129,6 +130,29 @@ fn check_ranges(trail: &Trail, twin: &Twin, dice: &mut Dice) {
         .find(|&(index, term)| index > twin.base.index.0 && twin.term_at(index) != Some(term))
         .map(|(index, _)| Index(index));
     assert_eq!(trail.first_missing(&offered), missing);
+}
+
+#[test]
+fn memberships_go_with_their_entries() {
+    let of = |voters: u64| Membership::of((1..=voters).map(NodeId));
+    let entry = |index, voters| MembershipEntry { index: Index(index), membership: of(voters) };
+    let mut trail = Trail::of(of(1));
+    trail.append(Run::new(1, 1, 9));
+    for (index, voters) in [(3, 2), (5, 3), (8, 4)] {
+        trail.append_membership(entry(index, voters));
+    }
+    assert_eq!(trail.memberships(), [entry(3, 2), entry(5, 3), entry(8, 4)]);
+    for (index, voters) in [(0, 1), (2, 1), (3, 2), (4, 2), (5, 3), (7, 3), (8, 4), (9, 4)] {
+        assert_eq!(*trail.membership_at(Index(index)), of(voters), "{index}");
+    }
+    trail.truncate_from(Index(8));
+    assert_eq!(trail.memberships(), [entry(3, 2), entry(5, 3)]);
+    assert_eq!((trail.membership_index(), trail.membership()), (Index(5), &of(3)));
+    trail.compact(Position::new(1, 3));
+    assert_eq!(trail.memberships(), [entry(5, 3)]);
+    assert_eq!(*trail.membership_at(Index(3)), of(2));
+    trail.truncate_from(Index(5));
+    assert_eq!((trail.membership_index(), trail.membership()), (Index(3), &of(2)));
 }
 
 #[test]

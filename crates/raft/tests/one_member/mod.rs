@@ -101,6 +101,10 @@ pub(crate) fn stored(term: u64, last: u64) -> Message {
     Message::AppendStored { term: Term(term), last: Index(last) }
 }
 
+pub(crate) fn heard_by(term: u64, round: u64) -> Message {
+    Message::AppendHeard { term: Term(term), round: Round(round) }
+}
+
 pub(crate) fn granted(term: u64) -> Message {
     Message::VoteReply { term: Term(term), vote_granted: true }
 }
