@@ -7,7 +7,7 @@ use driftless_raft::{
 };
 
 /// The leader of term 1 with these settings; Bob and Carol hold its first entry.
-fn in_office(set: impl FnOnce(&mut Config)) -> Member {
+pub(crate) fn in_office(set: impl FnOnce(&mut Config)) -> Member {
     let mut config = Config { pre_vote: false, check_quorum: false, ..Config::new(ME) };
     set(&mut config);
     let mut me = started(config, Restored::of(Membership::of([ME, BOB, CAROL])));

@@ -7,7 +7,9 @@
 #[path = "../one_member/mod.rs"]
 mod one_member;
 
+mod catching_up;
 mod flow;
 mod malformed;
+mod reading;
 mod standing;
 mod timeouts;

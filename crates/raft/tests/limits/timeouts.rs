@@ -120,7 +120,9 @@ fn heartbeats_must_be_more_frequent_than_timeouts() {
 
 #[test]
 fn only_who_asks_for_votes_is_turned_away_while_a_leader_is_heard() {
-    let mut me = of_bob(|_| {});
+    let mut me = started(Config::new(ME), Restored::of(Membership::of([ME, BOB, CAROL])));
+    me.now = me.now.after(5 * TIMEOUT);
+    me.hear(BOB, append(1, at(0, 0), &[], 0));
     let before = me.raft.clone();
     me.hear(CAROL, request(7, at(0, 0)));
     assert_eq!(me.raft, before);
