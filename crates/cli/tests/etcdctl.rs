@@ -36,6 +36,12 @@ impl Etcdctl {
     }
 
     /// The revision that a key was last changed at.
+    /// The same of a change of members.
+    #[track_caller]
+    fn changes(&self, arguments: &[&str]) -> String {
+        succeeded(&common::once_healthy(|| self.run(arguments)))
+    }
+
     fn mod_revision(&self, key: &str) -> i64 {
         let json = self.says(&["get", key, "-w", "json"]);
         let (_, behind) = json.split_once("\"mod_revision\":").expect("the key is there");
@@ -190,7 +196,7 @@ fn changes_members(etcdctl: &Etcdctl, up: &Up) {
     };
     // No member of this cluster goes by such a name.
     let url = "http://localhost:1";
-    let added = etcdctl.says(&["member", "add", "n4", "--learner", "--peer-urls", url]);
+    let added = etcdctl.changes(&["member", "add", "n4", "--learner", "--peer-urls", url]);
     assert!(added.contains("ETCD_INITIAL_CLUSTER_STATE=\"existing\""), "{added}");
     assert!(added.contains(&format!("n4={url}")), "{added}");
     let listed = etcdctl.says(&["member", "list"]);
@@ -199,7 +205,7 @@ fn changes_members(etcdctl: &Etcdctl, up: &Up) {
     assert!(line.contains("unstarted") && line.ends_with("true"), "{line}");
     let id = id_of(&listed, url);
     let refused = |arguments: &[&str], why: &str| {
-        let output = etcdctl.run(arguments);
+        let output = common::once_healthy(|| etcdctl.run(arguments));
         let told = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success() && told.contains(why), "{arguments:?}: {told}");
     };
@@ -213,7 +219,7 @@ fn changes_members(etcdctl: &Etcdctl, up: &Up) {
     let updated = etcdctl.says(&["member", "update", &id, "--peer-urls", other]);
     assert!(updated.contains("updated"), "{updated}");
     assert!(etcdctl.says(&["member", "list"]).contains(other));
-    let removed = etcdctl.says(&["member", "remove", &id]);
+    let removed = etcdctl.changes(&["member", "remove", &id]);
     assert!(removed.contains("removed"), "{removed}");
     refused(&["member", "remove", &id], "member not found");
     assert_eq!(etcdctl.says(&["member", "list"]), members);
@@ -227,7 +233,7 @@ fn changes_members(etcdctl: &Etcdctl, up: &Up) {
 
     // A voter that leaves for good: its process ends, and is not started again.
     let gone = id_of(&members, &up.endpoints[2]);
-    let removed = etcdctl.says(&["member", "remove", &gone]);
+    let removed = etcdctl.changes(&["member", "remove", &gone]);
     assert!(removed.contains("removed"), "{removed}");
     common::eventually("two members are left", || {
         let two = Etcdctl { endpoints: up.endpoints[..2].join(",") };

@@ -4,7 +4,7 @@
 mod common;
 
 use common::{DRIFTLESS, Story, command, driftless, eventually, failed, first_ports, succeeded};
-use common::{is_free, signal};
+use common::{is_free, once_healthy, signal};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -143,9 +143,15 @@ impl Cluster {
         succeeded(&self.run(arguments))
     }
 
+    /// The same of a change of members.
+    #[track_caller]
+    fn changes(&self, arguments: &[&str]) -> String {
+        succeeded(&once_healthy(|| self.run(arguments)))
+    }
+
     #[track_caller]
     fn json(&self, arguments: &[&str]) -> Value {
-        let said = self.says(&[arguments, &["--json"]].concat());
+        let said = self.changes(&[arguments, &["--json"]].concat());
         serde_json::from_str(&said).expect("one line of JSON")
     }
 
@@ -193,7 +199,7 @@ fn members_come_and_go() {
     a_stranger_is_told_what_to_do(&cluster);
 
     let url = cluster.peer_url("n2");
-    let added = cluster.says(&["member", "add", "n2", "--peer-urls", &url]);
+    let added = cluster.changes(&["member", "add", "n2", "--peer-urls", &url]);
     assert!(added.contains("votes when it has caught up"), "{added}");
     assert!(added.contains("--initial-cluster-state existing"), "{added}");
     // Nobody waits for it.
@@ -230,11 +236,11 @@ fn members_come_and_go() {
     let told = cluster.says(&["move-leader", to]);
     assert!(told.starts_with(to) && told.contains("leads now"), "{told}");
     assert_eq!(cluster.leader(), to);
-    let told = cluster.says(&["member", "remove", to]);
+    let told = cluster.changes(&["member", "remove", to]);
     assert!(told.contains("2 members are left"), "{told}");
     cluster.expect_gone(to);
     assert_eq!(cluster.says(&["get", "kept", "--value-only"]), "all along\n");
-    let told = failed(&cluster.run(&["member", "remove", to]), 1);
+    let told = failed(&once_healthy(|| cluster.run(&["member", "remove", to])), 1);
     assert!(told.contains("there is no member"), "{told}");
     // It learns that it is gone, also if it comes again.
     let all = cluster.initial_cluster(3);
@@ -265,7 +271,7 @@ fn a_member_moves_to_another_address_and_whole_clusters_restart() {
     cluster.says(&["put", "a", "1"]);
     // A fourth, added while the others run, finds them again when all restart.
     let url = cluster.peer_url("n4");
-    cluster.says(&["member", "add", "n4", "--peer-urls", &url]);
+    cluster.changes(&["member", "add", "n4", "--peer-urls", &url]);
     let all = cluster.initial_cluster(4);
     cluster.start("n4", "existing", &all, &[]);
     cluster.expect_ready("n4");
@@ -319,7 +325,7 @@ fn a_member_that_was_added_loses_its_disk_and_comes_back() {
     cluster.expect_ready("n1");
     cluster.expect_ready("n2");
     let url = cluster.peer_url("n3");
-    cluster.says(&["member", "add", "n3", "--peer-urls", &url]);
+    cluster.changes(&["member", "add", "n3", "--peer-urls", &url]);
     cluster.start("n3", "existing", &all, &[]);
     cluster.expect_ready("n3");
     cluster.await_kinds(&voters(["n1", "n2", "n3"]));
@@ -428,7 +434,7 @@ fn a_cluster_goes_on_from_one_survivor() {
     std::fs::remove_dir_all(cluster.data_dir("n2")).unwrap();
     for (number, name) in [(2, "n2"), (3, "n3")] {
         let url = cluster.peer_url(name);
-        cluster.says(&["member", "add", name, "--peer-urls", &url]);
+        cluster.changes(&["member", "add", name, "--peer-urls", &url]);
         let all = cluster.initial_cluster(number);
         cluster.start(name, "existing", &all, &[]);
         cluster.expect_ready(name);

@@ -250,6 +250,7 @@ impl<M: StateMachine> Builder<M> {
             .map_err(StartError::Node)?;
         let (status_out, status) = watch::channel(node.status());
         let (members_out, members) = watch::channel(node.members());
+        let (reached_out, reached) = watch::channel(BTreeMap::new());
 
         let name = |what| format!("{what}-{:x}", node_id.0);
         let (log, inbox_too) = (RealLog::new(log), inbox.clone());
@@ -268,11 +269,11 @@ impl<M: StateMachine> Builder<M> {
             clock,
             random,
             counters.clone(),
-            Shown { status: status_out, members: members_out },
+            Shown { status: status_out, members: members_out, reached: reached_out },
             Dialler::new(links.clone()),
         );
         let (ended_out, ended) = watch::channel(None);
-        let shared = Shared { inbox, clock, reader, status, members, counters, ended };
+        let shared = Shared { inbox, clock, reader, status, members, reached, counters, ended };
         let running = Running { handle: Handle::new(shared), node_id, peer_address, runtime };
         let node = async move {
             let ended = run(shard, links, listener).await;

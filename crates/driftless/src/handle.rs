@@ -13,6 +13,7 @@ use driftless_node::{
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
@@ -33,6 +34,7 @@ pub(crate) struct Shared<R> {
     pub(crate) reader: R,
     pub(crate) status: watch::Receiver<Status>,
     pub(crate) members: watch::Receiver<Members>,
+    pub(crate) reached: watch::Receiver<BTreeMap<NodeId, Time>>,
     pub(crate) counters: Arc<Counters>,
     /// Empty while the node runs; gone without a word if it panicked.
     pub(crate) ended: watch::Receiver<Option<Result<(), NodeFailure>>>,
@@ -116,6 +118,13 @@ impl<M: StateMachine> Handle<M> {
     /// Wakes whenever [`members`](Self::members) change.
     pub fn watch_members(&self) -> watch::Receiver<Members> {
         self.shared.members.clone()
+    }
+
+    /// For how long this node has had a link to another member without a break;
+    /// `None` if it has none now.
+    pub fn reached_for(&self, peer: NodeId) -> Option<Duration> {
+        let since = *self.shared.reached.borrow().get(&peer)?;
+        Some(Duration::from_micros(self.shared.clock.now().since(since)))
     }
 
     /// Changes who the members are, or where they are reached. All of it is one

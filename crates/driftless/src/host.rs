@@ -1,8 +1,9 @@
 //! The one thing that the shard drives: a node, seen from the real world.
 
 use driftless_node::machine::StateMachine;
-use driftless_node::raft::{Moment, Time};
+use driftless_node::raft::{Moment, NodeId, Time};
 use driftless_node::{Action, ApplyJob, Event, Members, Node, Status, apply_inline};
+use std::collections::BTreeMap;
 
 /// A node. The shard's own tests put a scripted one in its place.
 pub(crate) trait Host: Send + 'static {
@@ -16,6 +17,8 @@ pub(crate) trait Host: Send + 'static {
     fn status(&self) -> Status;
     /// Who the members are, as it has applied it.
     fn members(&self) -> Members;
+    /// Whom it has a link to, and since when.
+    fn reached(&self) -> BTreeMap<NodeId, Time>;
     /// Lets the machine apply.
     fn apply<M: StateMachine>(&self, machine: &mut M, job: &ApplyJob) -> Event;
 }
@@ -39,6 +42,10 @@ impl Host for Node {
 
     fn members(&self) -> Members {
         Node::members(self)
+    }
+
+    fn reached(&self) -> BTreeMap<NodeId, Time> {
+        Node::reached(self).clone()
     }
 
     fn apply<M: StateMachine>(&self, machine: &mut M, job: &ApplyJob) -> Event {

@@ -196,6 +196,7 @@ impl<M: StateMachine> LocalCluster<M> {
         let snapshots = SnapshotThread::start(name, snapshots, inbox.clone());
         let (status_out, status) = watch::channel(node.status());
         let (members_out, members) = watch::channel(node.members());
+        let (reached_out, reached) = watch::channel(BTreeMap::new());
         let shard = Shard::new(
             node,
             machine,
@@ -205,7 +206,7 @@ impl<M: StateMachine> LocalCluster<M> {
             clock,
             random,
             counters.clone(),
-            Shown { status: status_out, members: members_out },
+            Shown { status: status_out, members: members_out, reached: reached_out },
             Dialler::of_nobody(),
         );
         let (ended_out, ended) = watch::channel(None);
@@ -213,8 +214,16 @@ impl<M: StateMachine> LocalCluster<M> {
             let ended = shard.run().await.map_err(NodeFailure::Stopped);
             ended_out.send_replace(Some(ended));
         });
-        let shared =
-            Shared { inbox: inbox.clone(), clock, reader, status, members, counters, ended };
+        let shared = Shared {
+            inbox: inbox.clone(),
+            clock,
+            reader,
+            status,
+            members,
+            reached,
+            counters,
+            ended,
+        };
         for (&peer, other) in &self.members {
             if let Some((_, there)) = &other.running {
                 connect(LinkId(self.links + 1), &inbox, there, peer);

@@ -14,7 +14,7 @@ use crate::metrics::{Counters, add};
 use crate::snapshot_thread::{SnapshotThread, SnapshotWork};
 use crate::tell::{Teller, tell_leadership};
 use driftless_node::machine::StateMachine;
-use driftless_node::raft::{Moment, Time};
+use driftless_node::raft::{Moment, NodeId, Time};
 use driftless_node::{
     Action, Answer, ClientRequest, Event, LinkId, LogDone, LogJob, Members, Report, RequestError,
     RequestToken, SnapshotDone, SnapshotJob, Status, StopReason,
@@ -37,6 +37,7 @@ const APPLY_FOR: Duration = Duration::from_millis(2);
 pub(crate) struct Shown {
     pub(crate) status: watch::Sender<Status>,
     pub(crate) members: watch::Sender<Members>,
+    pub(crate) reached: watch::Sender<BTreeMap<NodeId, Time>>,
 }
 
 /// All that a shard owns.
@@ -312,6 +313,9 @@ impl<H: Host, M: StateMachine> Shard<H, M> {
                     *shown = members;
                     changed
                 });
+            }
+            Action::ReachedChanged => {
+                self.shown.reached.send_replace(self.host.reached());
             }
             Action::Report(report) => {
                 let id = self.host.status().node_id;

@@ -113,6 +113,10 @@ impl Host for Obedient {
         Members::default()
     }
 
+    fn reached(&self) -> BTreeMap<NodeId, Time> {
+        BTreeMap::new()
+    }
+
     fn apply<M: StateMachine>(&self, machine: &mut M, job: &ApplyJob) -> Event {
         let batch = Batch {
             through: AppliedPosition::default(),
@@ -216,6 +220,7 @@ fn start(client_bytes_max: usize) -> World {
     let snapshots = SnapshotThread::start("snapshots".into(), Files, inbox.clone());
     let (status_out, status_in) = watch::channel(status());
     let (members_out, members) = watch::channel(Members::default());
+    let (reached_out, reached) = watch::channel(BTreeMap::new());
     let (ended_out, ended_in) = watch::channel(None);
     let host = Obedient::default();
     let woken = host.woken.clone();
@@ -228,7 +233,7 @@ fn start(client_bytes_max: usize) -> World {
         clock,
         fastrand::Rng::with_seed(1),
         counters.clone(),
-        Shown { status: status_out, members: members_out },
+        Shown { status: status_out, members: members_out, reached: reached_out },
         Dialler::of_nobody(),
     );
     tokio::spawn(async move {
@@ -236,7 +241,7 @@ fn start(client_bytes_max: usize) -> World {
         ended_out.send_replace(Some(ended));
     });
     let (status, ended) = (status_in, ended_in);
-    let shared = Shared { inbox, clock, reader: (), status, members, counters, ended };
+    let shared = Shared { inbox, clock, reader: (), status, members, reached, counters, ended };
     World { handle: Handle::new(shared), disk, woken }
 }
 

@@ -284,6 +284,44 @@ async fn changes_that_make_no_sense_are_refused_with_the_reason() {
     world.stop_all().await;
 }
 
+/// A change that would lose the quorum of those that are up is refused, unless forced.
+#[tokio::test]
+async fn a_change_that_would_stop_the_group_is_refused_unless_forced() {
+    let mut world = World::new(3);
+    world.say(1, "before").await;
+    let leader = world.leader().await;
+    let (down, other) = (leader % 3 + 1, (leader + 1) % 3 + 1);
+    let handle = world.handle(leader);
+    world.stop(down).await;
+    let deadline = soon();
+    while handle.reached_for(NodeId(down)).is_some() {
+        assert!(tokio::time::Instant::now() < deadline, "it is missed");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(handle.reached_for(NodeId(other)).is_some());
+    // Then an election timeout on, it has not been heard of for so long.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+
+    let refused = || Err(RequestError::Change(ChangeRefusal::QuorumUnreachable));
+    for asked in [leader, other] {
+        let asked = world.handle(asked);
+        assert_eq!(asked.remove(NodeId(other), soon()).await, refused());
+        assert_eq!(asked.demote(NodeId(other), soon()).await, refused());
+        assert_eq!(asked.add_voter(NodeId(7), "127.0.0.1:1", soon()).await, refused());
+    }
+    world.say(other, "on").await;
+
+    // Forced, it is taken, and done once the others can agree to it.
+    let change = MemberChange { forced: true, ..Change::Remove(NodeId(other)).into() };
+    let forced = tokio::spawn(async move { handle.change_members(change, soon()).await });
+    world.again(down);
+    let members = forced.await.unwrap().unwrap();
+    assert!(!members.members.contains_key(&NodeId(other)), "{members:?}");
+    assert_eq!(world.ends(other).await, NodeFailure::Stopped(StopReason::Removed));
+    assert_eq!(contents(&world.handle(down)).await, ["before", "on"]);
+    world.stop_all().await;
+}
+
 #[tokio::test]
 async fn a_member_moves_to_another_address() {
     let mut world = World::new(3);

@@ -82,6 +82,8 @@ pub struct Node {
     pub(crate) incarnation: u64,
     pub(crate) raft: Raft,
     pub(crate) links: Links,
+    /// Since when this member has had a link to each peer that it has one to.
+    pub(crate) reached: BTreeMap<NodeId, Time>,
     pub(crate) payloads: Payloads,
     pub(crate) proposals: Proposals,
     pub(crate) reads: Reads,
@@ -174,6 +176,7 @@ impl Node {
             group,
             incarnation,
             links,
+            reached: BTreeMap::new(),
             payloads: Payloads::new(group, options.cache_bytes_max),
             proposals: Proposals::new(node_id, moment.random, options.pending_bytes_max),
             reads: Reads::new(moment.random.rotate_left(32)),
@@ -320,6 +323,11 @@ impl Node {
         let address = |id| who.address(id).map(str::to_owned);
         let removed = self.roster.removed().clone();
         Members { removed, ..Members::of(self.roster.membership(), address) }
+    }
+
+    /// The peers to whom this member has a link at present, and since when.
+    pub fn reached(&self) -> &BTreeMap<NodeId, Time> {
+        &self.reached
     }
 
     /// Whether this member votes and holds no data.

@@ -135,6 +135,8 @@ impl Node {
             Change::None => {}
             Change::Called => self.links_due = true,
             Change::Reached(peer) => {
+                self.reached.insert(peer, moment.now);
+                actions.push(Action::ReachedChanged);
                 self.changes.due = true;
                 self.last_sent.remove(&peer);
                 if self.raft.leader() == Some(peer) {
@@ -143,6 +145,9 @@ impl Node {
                 }
             }
             Change::Lost(peer) => {
+                if !self.links.reaches(peer) && self.reached.remove(&peer).is_some() {
+                    actions.push(Action::ReachedChanged);
+                }
                 self.links_due = true;
                 if let Some(sending) = self.snapshots.sending.remove(&peer) {
                     let why = "the link broke".into();

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use driftless::{Applied, Handle, MemberChange, Members, NodeId, RequestError, Status};
 use driftless_kv::{Reader, Store};
 use std::future::Future;
+use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -40,6 +41,9 @@ pub trait Backend: Clone + Send + Sync + 'static {
 
     /// The same, to be told of changes.
     fn watch_members(&self) -> watch::Receiver<Members>;
+
+    /// For how long this member has had a link to another, if it has one.
+    fn reached_for(&self, peer: NodeId) -> Option<Duration>;
 
     /// Changes who the members are, or where they are reached.
     fn change_members(
@@ -86,6 +90,10 @@ impl Backend for Handle<Store> {
 
     fn watch_members(&self) -> watch::Receiver<Members> {
         Self::watch_members(self)
+    }
+
+    fn reached_for(&self, peer: NodeId) -> Option<Duration> {
+        Self::reached_for(self, peer)
     }
 
     async fn change_members(

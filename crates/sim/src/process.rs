@@ -231,7 +231,7 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
                 self.hangs_up(process, peer);
                 Ok(())
             }
-            Action::MembersChanged => Ok(()),
+            Action::MembersChanged | Action::ReachedChanged => Ok(()),
             Action::StatusChanged => {
                 self.tell_status(process);
                 Ok(())

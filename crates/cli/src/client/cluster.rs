@@ -87,6 +87,12 @@ pub(crate) fn describe(status: &Status) -> String {
         (_, "") => status.code().description(),
         (_, message) => message,
     };
+    if text == "etcdserver: unhealthy cluster" {
+        return format!(
+            "{text} (the member that was asked has not been in touch with all voters for five \
+             seconds: try again in a moment, or first remove who is down)"
+        );
+    }
     match status.code() {
         Code::Unimplemented => format!("{text} (the server does not know this call)"),
         Code::Unknown | Code::Unavailable => text.to_owned(),

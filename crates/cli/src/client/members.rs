@@ -16,7 +16,8 @@ use tonic::Response;
 #[command(after_help = "\
 A cluster is changed one member at a time while it serves. To replace a machine: add
 the new member, start it, wait until `driftless member list` shows it as a voter, then
-remove the old one. `driftless member COMMAND --help` says more.")]
+remove the old one; one that is down is removed first. `driftless member COMMAND --help`
+says more.")]
 pub(crate) enum MemberCommand {
     List(MembersArguments),
     Add(AddArguments),

@@ -73,6 +73,16 @@ pub(crate) fn command(program: &str) -> Command {
     command
 }
 
+/// What comes of a change of members once all are seen to be healthy: that takes links
+/// that have lasted for five seconds.
+pub(crate) fn once_healthy(mut run: impl FnMut() -> Output) -> Output {
+    eventually("the cluster is healthy", || {
+        let output = run();
+        let told = String::from_utf8_lossy(&output.stderr);
+        (!told.contains("unhealthy cluster")).then_some(output)
+    })
+}
+
 /// What was printed on stdout by a command that must succeed.
 #[track_caller]
 pub(crate) fn succeeded(output: &Output) -> String {

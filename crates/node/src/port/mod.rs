@@ -130,6 +130,8 @@ pub enum Action {
     StatusChanged,
     /// The same of [`Node::members`](crate::Node::members).
     MembersChanged,
+    /// The same of [`Node::reached`](crate::Node::reached).
+    ReachedChanged,
     /// Something that an operator wants to read in the log.
     Report(Report),
     /// Stop this node: going on could break a promise, or is pointless.

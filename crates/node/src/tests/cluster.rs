@@ -356,7 +356,7 @@ impl Cluster {
                     member.dials.remove(&peer.0);
                     None
                 }
-                Action::StatusChanged | Action::MembersChanged => None,
+                Action::StatusChanged | Action::MembersChanged | Action::ReachedChanged => None,
                 Action::Stop(reason) => {
                     member.stopped = Some(reason);
                     None

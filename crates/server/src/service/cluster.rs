@@ -5,6 +5,7 @@
 //! the others their majority. To clients it is a voter from the beginning, as in
 //! etcd. One that is added as a learner stays one until it is promoted.
 
+use super::electorate::Electorate;
 use super::{Call, Services};
 use crate::backend::Backend;
 use crate::config::{Url, member_id};
@@ -37,12 +38,8 @@ impl<B: Backend> Services<B> {
         call: Call,
     ) -> Result<pb::MemberAddResponse, Status> {
         let urls = peer_urls(&request.peer_urls)?;
-        self.read_barrier(call).await?;
-        let present = self.members();
-        let strict = self.limits().strict_reconfig_check;
-        if strict && !request.is_learner && !is_ready_to_add(&present) {
-            return Err(Status::NOT_ENOUGH_STARTED);
-        }
+        let present =
+            self.members_to_change(call, |voters| voters.may_add(request.is_learner)).await?;
         if takes_url(&present, &urls, None) {
             return Err(Status::PEER_URL_EXISTS);
         }
@@ -84,18 +81,12 @@ impl<B: Backend> Services<B> {
         call: Call,
     ) -> Result<pb::MemberRemoveResponse, Status> {
         let id = request.id;
-        self.read_barrier(call).await?;
-        let present = self.members();
-        let member = present.iter().find(|member| member.id == id);
-        let strict = self.limits().strict_reconfig_check;
-        let votes = member.is_none_or(|member| !member.is_learner);
-        if strict && votes && !is_ready_to_remove(&present, id) {
-            return Err(Status::NOT_ENOUGH_STARTED);
-        }
-        if member.is_none() {
+        let present = self.members_to_change(call, |voters| voters.may_remove(id)).await?;
+        if !present.iter().any(|member| member.id == id) {
             return Err(Status::MEMBER_NOT_FOUND);
         }
-        let change = MemberChange { forced: !strict, ..Change::Remove(NodeId(id)).into() };
+        let forced = !self.limits().strict_reconfig_check;
+        let change = MemberChange { forced, ..Change::Remove(NodeId(id)).into() };
         self.change(change, call).await?;
         let mut members = self.members();
         // A member that removes itself hears that it is gone, and applies no more.
@@ -129,16 +120,16 @@ impl<B: Backend> Services<B> {
         call: Call,
     ) -> Result<pb::MemberPromoteResponse, Status> {
         let id = request.id;
-        self.read_barrier(call).await?;
-        let present = self.members();
+        let may = |voters: &Electorate| match voters.is_learner(id) {
+            Some(true) => voters.may_promote(),
+            _ => Ok(()),
+        };
+        let present = self.members_to_change(call, may).await?;
         let Some(member) = present.iter().find(|member| member.id == id) else {
             return Err(Status::MEMBER_NOT_FOUND);
         };
         if !member.is_learner {
             return Err(Status::NOT_LEARNER);
-        }
-        if self.limits().strict_reconfig_check && !is_ready_to_promote(&present) {
-            return Err(Status::NOT_ENOUGH_STARTED);
         }
         // Never forced: that would do without its having caught up, too.
         self.change(Change::Promote(NodeId(id)).into(), call).await?;
@@ -169,6 +160,23 @@ impl<B: Backend> Services<B> {
             Err(RequestError::TimedOut) => Err(Status::TRANSFER_TIMED_OUT),
             Err(error) => Err(refusal(error, call)),
         }
+    }
+
+    /// The members, all changes that are done among them, unless `may` refuses the next
+    /// one where strictness is asked for. It is heard as well if nobody can tell what is
+    /// done: mostly for the same reason.
+    async fn members_to_change(
+        &self,
+        call: Call,
+        may: impl Fn(&Electorate) -> Result<(), Status>,
+    ) -> Result<Vec<pb::Member>, Status> {
+        let barrier = self.read_barrier(call).await;
+        let present = self.members();
+        if self.limits().strict_reconfig_check {
+            let own = self.identity().member_id;
+            may(&Electorate::of(&present, own, |id| self.backend().reached_for(NodeId(id))))?;
+        }
+        barrier.map(|()| present)
     }
 
     async fn change(&self, change: MemberChange, call: Call) -> Result<Members, Status> {
@@ -362,67 +370,9 @@ fn takes_url(members: &[pb::Member], urls: &[String], except: Option<u64>) -> bo
     others.flat_map(|member| &member.peer_urls).any(|url| urls.contains(url))
 }
 
-/// How many vote, and how many of them have started, which is when a member says
-/// its name.
-fn voting(members: &[pb::Member]) -> (usize, usize) {
-    let voters = members.iter().filter(|member| !member.is_learner);
-    (voters.clone().count(), voters.filter(|member| !member.name.is_empty()).count())
-}
-
-/// Whether those that have started are a majority with one more that has not.
-/// A single member may always be joined by a second.
-fn is_ready_to_add(members: &[pb::Member]) -> bool {
-    let (voters, started) = voting(members);
-    (voters, started) == (1, 1) || started > voters.div_ceil(2)
-}
-
-/// Whether those that have started are a majority without `id`.
-fn is_ready_to_remove(members: &[pb::Member], id: u64) -> bool {
-    let rest: Vec<pb::Member> = members.iter().filter(|member| member.id != id).cloned().collect();
-    let (voters, started) = voting(&rest);
-    started > voters / 2
-}
-
-/// Whether those that have started are a majority with one more that has.
-fn is_ready_to_promote(members: &[pb::Member]) -> bool {
-    let (voters, started) = voting(members);
-    started + 1 > voters.div_ceil(2)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn members(started: usize, unstarted: usize) -> Vec<pb::Member> {
-        let name = |id| if id < started { "started".to_owned() } else { String::new() };
-        let member = |id| pb::Member { id: id as u64, name: name(id), ..pb::Member::default() };
-        (0..started + unstarted).map(member).collect()
-    }
-
-    #[test]
-    fn changes_leave_a_majority_of_started_members() {
-        // (started, not started) of the voters before.
-        for (case, add, remove_started) in [
-            ((1, 0), true, false),
-            ((1, 1), false, false),
-            ((2, 0), true, true),
-            ((2, 1), false, false),
-            ((3, 0), true, true),
-            ((3, 1), true, true),
-            ((3, 2), false, false),
-            ((4, 1), true, true),
-        ] {
-            let members = members(case.0, case.1);
-            assert_eq!(is_ready_to_add(&members), add, "one more than {case:?}");
-            assert_eq!(is_ready_to_remove(&members, 0), remove_started, "one less than {case:?}");
-        }
-        let with_unstarted = members(2, 1);
-        assert!(is_ready_to_remove(&with_unstarted, 2), "one that never started may go");
-        let mut one_learns = members(1, 1);
-        one_learns[1].is_learner = true;
-        assert!(is_ready_to_add(&one_learns), "a learner does not count");
-        assert!(is_ready_to_promote(&one_learns));
-    }
 
     #[test]
     fn urls_are_those_that_etcd_takes() {

@@ -2,6 +2,7 @@
 //! travel is the edge's.
 
 mod cluster;
+mod electorate;
 mod health;
 mod kv;
 mod maintenance;

@@ -4,12 +4,15 @@
 use crate::support::{CLUSTER, MEMBER, Server, put_request, range_request, start, start_with};
 use driftless::RequestError;
 use driftless::raft::{ChangeRefusal, NodeId, TransferRefusal};
+use driftless_kv::{Command, MemberAttributes};
 use driftless_server::pb::client::MaintenanceClient;
 use driftless_server::pb::{self, Member};
 use driftless_server::{ConnectionLimits, Limits};
 use std::time::Duration;
 use tonic::{Code, Response, Status};
 
+/// As long as anybody asks for.
+const LONG: Duration = Duration::from_secs(3_600);
 const NEW: &str = "http://127.0.0.1:4001";
 
 async fn add(server: &Server, url: &str, is_learner: bool) -> Result<Member, Status> {
@@ -94,15 +97,56 @@ async fn a_learner_learns_until_it_is_promoted() {
     let behind = "etcdserver: can only promote a learner member which is in sync with leader";
     refused(promote(&server, added.id).await, Code::FailedPrecondition, behind);
     server.backend.catch_up(added.id);
-    // Nobody promotes it by itself.
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    assert!(!votes(&server, added.id));
     let members = promote(&server, added.id).await.unwrap();
     assert!(votes(&server, added.id) && members.iter().all(|member| !member.is_learner));
     let no_learner = "etcdserver: can only promote a learner member";
     refused(promote(&server, added.id).await, Code::FailedPrecondition, no_learner);
     // It is no learner to anybody who asks later, and makes room for another.
+    server.backend.reach(added.id, LONG);
     add(&server, "http://127.0.0.1:4002", true).await.unwrap();
+}
+
+/// Whoever looks after the members promotes others behind it and leaves it alone.
+#[tokio::test]
+async fn a_learner_is_promoted_by_nobody_else() {
+    let limits = Limits { strict_reconfig_check: false, ..Limits::default() };
+    let server = start_with(limits, ConnectionLimits::default()).await;
+    let learner = add(&server, NEW, true).await.unwrap();
+    server.backend.catch_up(learner.id);
+    // The second is promoted after all were looked at with whom the first was.
+    for url in ["http://127.0.0.1:4002", "http://127.0.0.1:4003"] {
+        let voter = add(&server, url, false).await.unwrap();
+        server.backend.catch_up(voter.id);
+        until(|| votes(&server, voter.id)).await;
+    }
+    assert!(!votes(&server, learner.id));
+}
+
+#[tokio::test]
+async fn a_voter_that_is_away_holds_changes_up() {
+    let server = start().await;
+    let added = add(&server, NEW, false).await.unwrap();
+    server.backend.catch_up(added.id);
+    until(|| votes(&server, added.id)).await;
+    let client_urls = vec!["http://h:2".into()];
+    let said = MemberAttributes { id: added.id, name: "second".into(), client_urls };
+    server.backend.apply_at_once(&[Command::Publish(said)]);
+    let unhealthy = "etcdserver: unhealthy cluster";
+    let third = "http://127.0.0.1:4002";
+    for is_learner in [false, true] {
+        refused(add(&server, third, is_learner).await, Code::Unavailable, unhealthy);
+    }
+    server.backend.reach(added.id, Duration::from_secs(4));
+    refused(add(&server, third, false).await, Code::Unavailable, unhealthy);
+    // It would be missed, which is not known of one that is away.
+    refused(remove(&server, MEMBER).await, Code::Unavailable, unhealthy);
+    // The rest says no better what is the matter.
+    server.backend.refuse_next(RequestError::NoLeader);
+    refused(add(&server, third, false).await, Code::Unavailable, unhealthy);
+    server.backend.reach(added.id, LONG);
+    server.backend.refuse_next(RequestError::NoLeader);
+    refused(add(&server, third, false).await, Code::Unavailable, "etcdserver: no leader");
+    add(&server, third, false).await.unwrap();
 }
 
 #[tokio::test]

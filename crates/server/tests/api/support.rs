@@ -15,6 +15,7 @@ use driftless_server::{
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::Instant;
@@ -44,6 +45,8 @@ struct Group {
     removed: BTreeSet<NodeId>,
     /// Learners that have not caught up.
     behind: BTreeSet<NodeId>,
+    /// For how long others have been reached.
+    reached: BTreeMap<NodeId, Duration>,
 }
 
 impl Group {
@@ -93,6 +96,7 @@ impl LocalBackend {
             contacts: BTreeMap::from([(NodeId(MEMBER), "localhost:2380".to_owned())]),
             removed: BTreeSet::new(),
             behind: BTreeSet::new(),
+            reached: BTreeMap::new(),
         };
         let members = watch::Sender::new(group.members());
         let group = Arc::new(Mutex::new(group));
@@ -104,6 +108,11 @@ impl LocalBackend {
     /// A learner has caught up.
     pub fn catch_up(&self, id: u64) {
         self.group.lock().unwrap().behind.remove(&NodeId(id));
+    }
+
+    /// Another member has been reached for so long.
+    pub fn reach(&self, id: u64, time: Duration) {
+        self.group.lock().unwrap().reached.insert(NodeId(id), time);
     }
 
     /// This member is made one that is meant to learn.
@@ -187,6 +196,10 @@ impl Backend for LocalBackend {
 
     fn watch_members(&self) -> watch::Receiver<Members> {
         self.members.subscribe()
+    }
+
+    fn reached_for(&self, peer: NodeId) -> Option<Duration> {
+        self.group.lock().unwrap().reached.get(&peer).copied()
     }
 
     async fn change_members(

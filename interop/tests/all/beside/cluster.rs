@@ -1,29 +1,31 @@
-//! Changes of members and of leadership, as far as a single member that runs can
-//! make them: the others are never started.
+//! Changes of members and of leadership: as far as a single member that runs can make
+//! them, the others never started; and of three, of which one dies.
 
-use super::calls::{Member, forget};
+use super::calls::{Call, Member, forget, range};
 use super::{Pair, expect_same};
+use crate::support::eventually;
 use etcd_client::proto::{
     PbMember, PbMemberAddRequest, PbMemberAddResponse, PbMemberListRequest, PbMemberListResponse,
     PbMemberPromoteRequest, PbMemberPromoteResponse, PbMemberRemoveRequest, PbMemberRemoveResponse,
     PbMemberUpdateRequest, PbMemberUpdateResponse, PbMoveLeaderRequest, PbMoveLeaderResponse,
     PbResponseHeader,
 };
-use std::collections::BTreeMap;
 use tonic::Code;
 
 /// Whom a step is about.
 #[derive(Clone, Copy, Debug)]
 enum Whom {
-    /// The member that runs.
+    /// The member that is asked.
     Itself,
+    /// Another that was there from the beginning, by its number from 1 on.
+    Founder(usize),
     /// The one that was added last.
     Added,
     /// Nobody.
     Nobody,
 }
 
-use Whom::{Added, Itself, Nobody};
+use Whom::{Added, Founder, Itself, Nobody};
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
@@ -96,7 +98,8 @@ type Answer = Result<(Option<PbResponseHeader>, Option<PbMember>, Vec<PbMember>)
 /// One of the two, and whom it knows.
 struct Side<'a> {
     member: &'a Member,
-    itself: PbMember,
+    /// By their names; it is the first itself.
+    founders: Vec<PbMember>,
     added: u64,
 }
 
@@ -106,20 +109,23 @@ impl<'a> Side<'a> {
             .unary("/etcdserverpb.Cluster/MemberList", PbMemberListRequest {})
             .await
             .expect("it serves");
-        let itself = list.members.into_iter().next().expect("it is a member itself");
-        Self { member, itself, added: 0 }
+        let mut founders = list.members;
+        founders.sort_by(|a, b| a.name.cmp(&b.name));
+        assert_eq!(founders[0].client_ur_ls, [member.url.as_str()]);
+        Self { member, founders, added: 0 }
     }
 
     fn id(&self, whom: Whom) -> u64 {
         match whom {
-            Itself => self.itself.id,
+            Itself => self.founders[0].id,
+            Founder(number) => self.founders[number - 1].id,
             Added => self.added,
             Nobody => 7,
         }
     }
 
     async fn take(&mut self, step: Step) -> Answer {
-        let own = self.itself.peer_ur_ls.clone();
+        let own = self.founders[0].peer_ur_ls.clone();
         let texts = |urls: &[&str]| urls.iter().map(|url| (*url).to_owned()).collect();
         let answer = match step {
             Step::Add(urls) => self.add(texts(urls), false).await,
@@ -169,16 +175,29 @@ impl<'a> Side<'a> {
         answer.map(|a: PbMemberUpdateResponse| (a.header, None, a.members))
     }
 
-    /// Members by who they are, whatever their ids, and the one that runs wherever
-    /// it does.
+    /// Members by who they are, whatever their ids, and the founders wherever they run.
     fn without_ids(&self, mut member: PbMember) -> PbMember {
-        let known = BTreeMap::from([(self.added, 2), (self.itself.id, 1)]);
-        if member.id == self.itself.id {
-            member.peer_ur_ls = vec!["http://itself".to_owned()];
-            member.client_ur_ls = vec!["http://itself".to_owned()];
+        let founder = self.founders.iter().position(|founder| founder.id == member.id);
+        if let Some(number) = founder {
+            let url = vec![format!("http://founder-{}", number + 1)];
+            (member.peer_ur_ls, member.client_ur_ls) = (url.clone(), url);
         }
-        member.id = known.get(&member.id).copied().unwrap_or(member.id);
+        member.id = match founder {
+            Some(number) => number as u64 + 1,
+            None if member.id == self.added => 100,
+            None => member.id,
+        };
         member
+    }
+
+    /// The same, as soon as the links to the others have lasted, or one that is gone is
+    /// missed: until then the answer is not `yet`.
+    async fn take_unless(&mut self, step: Step, yet: impl Fn(&Answer) -> bool) -> Answer {
+        eventually(&format!("{step:?} is answered otherwise"), async || {
+            let answer = self.take(step).await;
+            (!yet(&answer)).then_some(answer)
+        })
+        .await
     }
 }
 
@@ -193,4 +212,58 @@ async fn members_and_leaders_change_as_in_etcd() {
         assert_eq!(refusal, end.err(), "step {number}: {step:?}: {our:#?}");
     }
     println!("{} steps", STEPS.len());
+}
+
+/// What three answer of which the third is killed, once that is noticed.
+const WITHOUT_ONE: &[(Step, Result<(), &str>)] = &[
+    (Step::AddLearner(ONE), UNHEALTHY),
+    (Step::Remove(Itself), UNHEALTHY),
+    (Step::Remove(Founder(2)), UNHEALTHY),
+    (Step::Promote(Founder(2)), NO_LEARNER),
+    (Step::Update(Founder(3), TWO), Ok(())),
+    // It is not missed, and the two that are left may be joined by a third.
+    (Step::Remove(Founder(3)), Ok(())),
+    (Step::Add(THREE), Ok(())),
+    (Step::Add(ONE), NOT_ENOUGH),
+    (Step::Remove(Founder(2)), NOT_ENOUGH),
+    (Step::Remove(Added), Ok(())),
+];
+
+const UNHEALTHY: Result<(), &str> = Err("etcdserver: unhealthy cluster");
+
+fn is_unhealthy(answer: &Answer) -> bool {
+    answer.as_ref().is_err_and(|(_, text)| Err(text.as_str()) == UNHEALTHY)
+}
+
+#[tokio::test]
+async fn a_member_that_died_holds_changes_up_as_in_etcd() {
+    let Some(mut pair) = Pair::start_of(3).await else { return };
+    let (mut ours, mut theirs) = (Side::of(&pair.driftless).await, Side::of(&pair.etcd).await);
+    for step in [Step::AddLearner(ONE), Step::Remove(Added)] {
+        let our = ours.take_unless(step, is_unhealthy).await;
+        let their = theirs.take_unless(step, is_unhealthy).await;
+        expect_same(&our, &their, &step);
+        assert!(our.is_ok(), "{step:?}: {our:?}");
+    }
+    for cluster in &mut pair.clusters {
+        cluster.members[2].kill();
+    }
+    // Whoever led, somebody does again.
+    for member in [&pair.driftless, &pair.etcd] {
+        eventually("it reads", async || {
+            let answer = member.call(&Call::Range(range("k", ""))).await;
+            answer.refusal().is_none().then_some(())
+        })
+        .await;
+    }
+    // What is refused in either case.
+    let not_missed = |answer: &Answer| !is_unhealthy(answer);
+    ours.take_unless(Step::AddAgain, not_missed).await.unwrap_err();
+    theirs.take_unless(Step::AddAgain, not_missed).await.unwrap_err();
+    for (number, (step, end)) in WITHOUT_ONE.iter().enumerate() {
+        let (our, their) = tokio::join!(ours.take(*step), theirs.take(*step));
+        expect_same(&our, &their, &format_args!("step {number}: {step:?}"));
+        let refusal = our.as_ref().err().map(|(_, text)| text.as_str());
+        assert_eq!(refusal, end.err(), "step {number}: {step:?}: {our:#?}");
+    }
 }

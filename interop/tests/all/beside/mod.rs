@@ -16,19 +16,24 @@ use crate::support::{Cluster, etcd};
 use calls::{Answer, Call, Member};
 use std::fmt::{Debug, Write as _};
 
-/// A member of each, alone in its cluster.
+/// A member of each, and its cluster.
 struct Pair {
     driftless: Member,
     etcd: Member,
     etcd_version: String,
-    _clusters: [Cluster; 2],
+    clusters: [Cluster; 2],
 }
 
 impl Pair {
-    /// `None`, loudly, where there is no etcd.
+    /// Each alone in its cluster; `None`, loudly, where there is no etcd.
     async fn start() -> Option<Self> {
+        Self::start_of(1).await
+    }
+
+    /// The first of so many each.
+    async fn start_of(members: usize) -> Option<Self> {
         let (program, version) = etcd()?;
-        let clusters = [Cluster::driftless(1), Cluster::etcd(&program)];
+        let clusters = [Cluster::driftless(members), Cluster::etcd(&program, members)];
         println!("beside etcd {version}");
         let connect =
             async |cluster: &Cluster| Member::connect(&cluster.members[0].client_url).await;
@@ -36,7 +41,7 @@ impl Pair {
             driftless: connect(&clusters[0]).await,
             etcd: connect(&clusters[1]).await,
             etcd_version: version,
-            _clusters: clusters,
+            clusters,
         })
     }
 

@@ -26,9 +26,9 @@ impl Cluster {
         Self::start(&driftless(), &["serve", "--until-stdin-closes"], members)
     }
 
-    /// One member of etcd; see [`etcd`] for its program.
-    pub(crate) fn etcd(program: &Path) -> Self {
-        Self::start(program, &[], 1)
+    /// As many of etcd; see [`etcd`] for its program.
+    pub(crate) fn etcd(program: &Path, members: usize) -> Self {
+        Self::start(program, &[], members)
     }
 
     fn start(program: &Path, first: &[&str], members: usize) -> Self {
