@@ -8,7 +8,7 @@
 //! the log before its ticket completes.
 
 use crate::{COMPACT_EVERY, Cluster, MEMBERS, commands};
-use driftless_node::codec::{Entry, EntryKind};
+use driftless_node::codec::{Entries, Entry, EntryKind};
 use driftless_node::log::SnapshotMeta;
 use driftless_node::raft::{
     Config, Effect, Effects, GroupId, Index, Input, Membership, Message, Moment, NodeId, Position,
@@ -23,8 +23,6 @@ struct Member {
     raft: Raft,
     payloads: Payloads,
     log: MemoryLog,
-    /// What the last steps led to, here.
-    inputs: VecDeque<Input>,
     applied: Index,
     /// Commands and bytes applied.
     commands: u64,
@@ -37,7 +35,7 @@ struct Letter {
     from: NodeId,
     to: usize,
     message: Message,
-    entries: Vec<Entry>,
+    entries: Entries,
 }
 
 /// Three members and the messages between them.
@@ -65,7 +63,7 @@ impl Alone {
             effects: Effects::new(),
             now: 1,
         };
-        cluster.step(0, Input::Campaign, Vec::new());
+        cluster.step(0, Input::Campaign, Entries::NONE);
         cluster.settle();
         assert_eq!(cluster.members[0].raft.role(), Role::Leader);
         cluster
@@ -77,19 +75,18 @@ impl Alone {
         }
     }
 
-    /// A step of one member about `entries`, and those that follow from it there.
-    fn step(&mut self, at: usize, input: Input, entries: Vec<Entry>) {
+    /// A step of one member about `entries`, and those that follow from it there:
+    /// disk and links answer at once.
+    fn step(&mut self, at: usize, input: Input, entries: Entries) {
         let moment = Moment { now: Time(self.now), random: self.now.wrapping_mul(0x9e37_79b9) };
         let Self { members, letters, effects, .. } = self;
         let member = &mut members[at];
         member.payloads.offer(entries);
-        let mut next = Some(input);
-        while let Some(input) = next {
-            member.raft.step(moment, input, effects);
-            for effect in effects.list.drain(..) {
-                member.carry_out(effect, letters);
+        member.raft.step(moment, input, effects);
+        while let Some(effect) = effects.list.pop_front() {
+            if let Some(answer) = member.carry_out(effect, letters) {
+                member.raft.step(moment, answer, effects);
             }
-            next = member.inputs.pop_front();
         }
         member.payloads.end_offer();
     }
@@ -104,7 +101,6 @@ impl Member {
             raft: Raft::new(Config::new(id), restored, moment).expect("an empty log"),
             payloads: Payloads::new(GROUP, 8 << 20),
             log: MemoryLog::new(GROUP, membership),
-            inputs: VecDeque::new(),
             applied: Index(0),
             commands: 0,
             bytes: 0,
@@ -112,21 +108,21 @@ impl Member {
         }
     }
 
-    fn carry_out(&mut self, effect: Effect, letters: &mut VecDeque<Letter>) {
+    /// Does what is asked, and says what came of it.
+    fn carry_out(&mut self, effect: Effect, letters: &mut VecDeque<Letter>) -> Option<Input> {
         let from = self.raft.id();
         match effect {
             Effect::Persist(persist) => {
                 let ticket = persist.ticket;
                 let record = self.payloads.record(persist, self.applied);
                 match self.log.run(LogJob::Append { ticket, record }) {
-                    LogDone::Appended { ticket, .. } => {
-                        self.inputs.push_back(Input::Persisted { ticket });
-                    }
+                    LogDone::Appended { ticket, .. } => Some(Input::Persisted { ticket }),
                     other => panic!("{other:?}"),
                 }
             }
             Effect::Send { to, message } => {
-                letters.push_back(Letter { from, to: number(to), message, entries: Vec::new() });
+                letters.push_back(Letter { from, to: number(to), message, entries: Entries::NONE });
+                None
             }
             Effect::SendEntries {
                 to,
@@ -141,25 +137,25 @@ impl Member {
                 let first = prev.index.next();
                 let found = self.payloads.range(first, last_max, bytes_max).expect("it is kept");
                 let (last, bytes) = (Index(prev.index.0 + found.count() as u64), found.bytes());
-                let entries = found.iter().cloned().collect();
+                let entries = found.to_entries();
                 let message = Message::Append {
                     term,
                     prev_log: prev,
                     runs: self.raft.trail().runs_between(first, last),
-                    memberships: self.raft.trail().memberships_between(first, last).to_vec(),
+                    memberships: self.raft.trail().memberships_between(first, last),
                     leader_commit,
                     round,
                 };
                 letters.push_back(Letter { from, to: number(to), message, entries });
-                self.inputs.push_back(Input::Sent { to, term, last, bytes });
+                Some(Input::Sent { to, term, last, bytes })
             }
             Effect::Apply { through } => self.apply(through),
-            Effect::Accept { .. } | Effect::RoleChanged { .. } => {}
+            Effect::Accept { .. } | Effect::RoleChanged { .. } => None,
             other => panic!("member {from}: {other:?}"),
         }
     }
 
-    fn apply(&mut self, through: Index) {
+    fn apply(&mut self, through: Index) -> Option<Input> {
         while self.applied < through {
             let first = self.applied.next();
             let found = self.payloads.range(first, through, 4 << 20).expect("it is kept");
@@ -171,14 +167,16 @@ impl Member {
         }
         self.payloads.mark_applied(through);
         self.payloads.evict(through);
-        if through.0 >= self.compacted + COMPACT_EVERY {
-            self.compacted = through.0;
-            let last = self.raft.trail().position_at(through).expect("it was just applied");
-            let membership = self.raft.trail().membership_at(through).clone();
-            let snapshot = SnapshotMeta { last, membership };
-            self.log.run(LogJob::Compact { snapshot, through: last });
-            self.inputs.push_back(Input::Compacted { through: last });
-        }
+        (through.0 >= self.compacted + COMPACT_EVERY).then(|| self.compact(through))
+    }
+
+    fn compact(&mut self, through: Index) -> Input {
+        self.compacted = through.0;
+        let last = self.raft.trail().position_at(through).expect("it was just applied");
+        let membership = self.raft.trail().membership_at(through).clone();
+        let snapshot = SnapshotMeta { last, membership };
+        self.log.run(LogJob::Compact { snapshot, through: last });
+        Input::Compacted { through: last }
     }
 }
 

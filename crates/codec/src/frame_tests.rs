@@ -1,7 +1,7 @@
 //! Frames: what goes in comes out, and bytes that are no frame are refused.
 
 use super::*;
-use driftless_raft::{ReadId, Runs};
+use driftless_raft::{Memberships, ReadId, Runs};
 
 fn entry(term: u64, index: u64, size: usize) -> Entry {
     Entry {
@@ -64,7 +64,7 @@ fn one_of_each() -> Vec<PeerFrame> {
             term: Term(4),
             prev_log: last,
             runs: Runs::NONE,
-            memberships: vec![],
+            memberships: Memberships::NONE,
             leader_commit: Index(6),
             round: Round(2),
         },

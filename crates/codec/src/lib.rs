@@ -6,6 +6,7 @@
 mod append;
 mod change;
 mod contact;
+pub mod entries;
 pub mod entry;
 pub mod frame;
 mod hello;
@@ -17,5 +18,6 @@ pub mod wire;
 pub use bytes::Bytes;
 pub use contact::{ADDRESS_BYTES_MAX, Contact};
 pub use driftless_raft as raft;
+pub use entries::Entries;
 pub use entry::{Entry, EntryKind};
 pub use frame::PeerFrame;

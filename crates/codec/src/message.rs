@@ -2,7 +2,7 @@
 
 use crate::wire::{DecodeError, Reader, put_membership, put_position};
 use bytes::{BufMut, BytesMut};
-use driftless_raft::{Index, Message, ReadId, Round, Runs, Term};
+use driftless_raft::{Index, Memberships, Message, ReadId, Round, Runs, Term};
 
 pub(crate) fn encode_message(message: &Message, out: &mut BytesMut) {
     match message {
@@ -108,7 +108,7 @@ pub(crate) fn decode_message(reader: &mut Reader) -> Result<Message, DecodeError
                 term,
                 prev_log,
                 runs: Runs::NONE,
-                memberships: Vec::new(),
+                memberships: Memberships::NONE,
                 leader_commit: Index(reader.u64("the commit index")?),
                 round: Round(reader.u64("the round")?),
             }

@@ -135,7 +135,7 @@ pub fn recover(directory: impl AsRef<Path>) -> Result<Recovered, RecoverError> {
         hard_state: HardState { current_term: term, voted_for: Some(me), commit_index },
         truncate_from: None,
         snapshot: None,
-        entries: vec![founders, alone],
+        entries: vec![founders, alone].into(),
     };
     log.append(&[record]).map_err(|error| RecoverError::Write(io::Error::other(error)))?;
     let removed = before.iter().filter(|id| *id != me).collect();

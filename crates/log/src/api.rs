@@ -1,6 +1,6 @@
 //! What goes into a log and what comes out of it.
 
-use driftless_codec::Entry;
+use driftless_codec::Entries;
 use driftless_raft::{GroupId, HardState, Index, Membership, NodeId, Position, Trail};
 
 /// Who a data directory belongs to; all but `boots` is written once, at creation.
@@ -54,7 +54,7 @@ pub struct Record {
     /// position; entries after it stay unless cut.
     pub snapshot: Option<Box<SnapshotMeta>>,
     /// Entries added, contiguous after what stands.
-    pub entries: Vec<Entry>,
+    pub entries: Entries,
 }
 
 /// What a log has room for.

@@ -9,6 +9,7 @@ use crate::mutation::{Mutation, on};
 use crate::scan::segment_ids;
 use crate::segment::{self, FILLING, Segment, free_name, segment_name};
 use crate::twin;
+use driftless_codec::Entries;
 use driftless_raft::{GroupId, Index};
 use std::io;
 
@@ -36,7 +37,7 @@ impl<D: Disk> Log<D> {
                 hard_state: held.hard_state,
                 truncate_from: None,
                 snapshot: Some(Box::new(snapshot.clone())),
-                entries: Vec::new(),
+                entries: Entries::NONE,
             };
             self.append_items(&[Item::Record(&record)])?;
         }
@@ -70,7 +71,7 @@ impl<D: Disk> Log<D> {
                 hard_state: group.hard_state,
                 truncate_from: None,
                 snapshot: group.base().cloned().map(Box::new),
-                entries: Vec::new(),
+                entries: Entries::NONE,
             })
             .collect();
         let mut items: Vec<Item<'_>> = carried.iter().map(Item::Record).collect();

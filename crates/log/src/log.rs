@@ -8,10 +8,10 @@ use crate::group::{Change, Group, Place};
 use crate::mutation::{Mutation, on};
 use crate::options::{Options, PAGE, whole_pages};
 use crate::segment::{Filling, Segment};
-use driftless_codec::Entry;
 use driftless_codec::record::{
     self, Content, MARK_BYTES, RECORD_BYTES_MAX, Salt, Stamp, State, encode, encoded_len,
 };
+use driftless_codec::{Entries, Entry};
 use driftless_raft::{GroupId, NodeId, Run};
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, VecDeque};
@@ -347,6 +347,6 @@ pub(crate) fn beginning(group: GroupId, genesis: SnapshotMeta) -> Record {
         hard_state: driftless_raft::HardState::default(),
         truncate_from: None,
         snapshot: Some(Box::new(genesis)),
-        entries: Vec::new(),
+        entries: Entries::NONE,
     }
 }

@@ -4,7 +4,7 @@
 //! They are kept as they came, record by record, shared with the log's jobs:
 //! what is done once a record costs nothing an entry.
 
-use driftless_codec::Entry;
+use driftless_codec::{Entries, Entry};
 use driftless_log::Record;
 use driftless_raft::{Index, Position};
 use std::collections::VecDeque;
@@ -72,6 +72,14 @@ impl<'a> Stretch<'a> {
         self.bytes as u64
     }
 
+    /// The entries, to go elsewhere.
+    pub fn to_entries(&self) -> Entries {
+        if let Self { count: 1, cache, block, from, .. } = *self {
+            return cache.blocks[block].record.entries[from].clone().into();
+        }
+        self.iter().cloned().collect()
+    }
+
     /// The entries.
     pub fn iter(&self) -> impl Iterator<Item = &'a Entry> + Clone + use<'a> {
         let &Self { cache, block, mut from, mut count, .. } = self;
@@ -93,6 +101,13 @@ impl EntryCache {
 
     /// The first block that ends at or after `index`. Mostly it is one of the last.
     fn block_at(&self, index: Index) -> usize {
+        // Most often it is the very last.
+        if let Some(last) = self.blocks.back()
+            && last.first <= index
+            && index <= last.last()
+        {
+            return self.blocks.len() - 1;
+        }
         let near = self.blocks.len().saturating_sub(4);
         for (back, block) in self.blocks.range(near..).rev().enumerate() {
             if block.first <= index {

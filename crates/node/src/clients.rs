@@ -92,7 +92,7 @@ impl Node {
             return;
         }
         let count = entries.len() as u64;
-        self.payloads.offer(entries);
+        self.payloads.offer(entries.into());
         self.refused = false;
         self.step(moment, Input::Propose { count }, actions);
         if self.refused {

@@ -47,7 +47,7 @@ impl Node {
         while let Some(input) = self.inputs.pop_front() {
             let mut effects = std::mem::take(&mut self.effects);
             self.raft.step(moment, input, &mut effects);
-            for effect in effects.list.drain(..) {
+            while let Some(effect) = effects.list.pop_front() {
                 self.carry_out(moment, effect, actions);
             }
             self.effects = effects;

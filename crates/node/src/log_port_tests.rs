@@ -3,7 +3,7 @@
 use super::run_log_jobs;
 use crate::port::{LogDone, LogJob};
 use bytes::Bytes;
-use driftless_codec::{Entry, EntryKind};
+use driftless_codec::{Entries, Entry, EntryKind};
 use driftless_log::memory::MemoryDisk;
 use driftless_log::{Identity, KnownPeer, Log, Options, Record, SnapshotMeta};
 use driftless_raft::{GroupId, HardState, Membership, NodeId, Position, Term, Ticket};
@@ -28,7 +28,7 @@ fn append(ticket: u64, index: u64, bytes: usize) -> LogJob {
         kind: EntryKind::Command,
         payload: Bytes::from(vec![7; bytes]),
     };
-    let record = Record { entries: vec![entry], ..claim(1) };
+    let record = Record { entries: entry.into(), ..claim(1) };
     LogJob::Append { ticket: Ticket(ticket), record: Arc::new(record) }
 }
 
@@ -38,7 +38,7 @@ fn vote(ticket: u64, term: u64) -> LogJob {
 
 fn claim(term: u64) -> Record {
     let hard_state = HardState { current_term: Term(term), ..HardState::default() };
-    Record { group: GROUP, hard_state, truncate_from: None, snapshot: None, entries: Vec::new() }
+    Record { group: GROUP, hard_state, truncate_from: None, snapshot: None, entries: Entries::NONE }
 }
 
 /// The tickets that are durable.

@@ -123,7 +123,7 @@ impl MemoryLog {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use driftless_codec::{Bytes, Entry, EntryKind};
+    use driftless_codec::{Bytes, Entries, Entry, EntryKind};
     use driftless_log::Record;
     use driftless_raft::{Position, Term, Ticket};
     use std::sync::Arc;
@@ -200,7 +200,7 @@ mod tests {
             hard_state: HardState::default(),
             truncate_from: None,
             snapshot: Some(Box::new(installed.clone())),
-            entries: Vec::new(),
+            entries: Entries::NONE,
         };
         log.run(LogJob::Append { ticket: Ticket(2), record: Arc::new(record) });
         assert!(log.recovered().trail.is_empty());

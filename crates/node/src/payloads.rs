@@ -6,7 +6,7 @@
 use crate::cache::{EntryCache, Stretch};
 use bytes::Bytes;
 use driftless_codec::membership::encode_membership;
-use driftless_codec::{Entry, EntryKind};
+use driftless_codec::{Entries, Entry, EntryKind};
 use driftless_log::{Record, SnapshotMeta};
 use driftless_raft::{GroupId, Index, Persist, Position, Run, Source};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ pub struct Payloads {
     cache: EntryCache,
     /// What the step in progress is about: a proposal's entries, or those that
     /// came with an append.
-    offered: Vec<Entry>,
+    offered: Entries,
 }
 
 impl Payloads {
@@ -26,18 +26,18 @@ impl Payloads {
     /// not yet durable or applied it keeps as many older entries as fit into
     /// `bytes_max`, for followers.
     pub fn new(group: GroupId, bytes_max: usize) -> Self {
-        Self { group, cache: EntryCache::new(bytes_max), offered: Vec::new() }
+        Self { group, cache: EntryCache::new(bytes_max), offered: Entries::NONE }
     }
 
     /// Before a step: the entries that it proposes (their positions do not
     /// matter yet), or those of the append that it receives.
-    pub fn offer(&mut self, entries: Vec<Entry>) {
+    pub fn offer(&mut self, entries: Entries) {
         self.offered = entries;
     }
 
     /// After a step: forgets what it did not take.
     pub fn end_offer(&mut self) {
-        self.offered.clear();
+        self.offered = Entries::NONE;
     }
 
     /// How many entries are offered.
@@ -57,26 +57,26 @@ impl Payloads {
             self.cache.truncate_from(from);
         }
         let mut snapshot = None;
-        let mut entries: Vec<Entry> = match source {
-            Source::HardState => Vec::new(),
-            Source::Noop => vec![unplaced(EntryKind::Noop, Bytes::new())],
+        let mut entries: Entries = match source {
+            Source::HardState => Entries::NONE,
+            Source::Noop => unplaced(EntryKind::Noop, Bytes::new()).into(),
             Source::Membership => memberships
                 .iter()
                 .map(|entry| unplaced(EntryKind::Membership, encode_membership(&entry.membership)))
                 .collect(),
-            Source::Proposal => std::mem::take(&mut self.offered),
+            Source::Proposal => self.offered.take(),
             Source::Append { .. } => {
-                let mut arriving = std::mem::take(&mut self.offered);
+                let mut arriving = self.offered.take();
                 let first = runs.first().map_or(Index(u64::MAX), |run| run.first);
                 // The part that is here already comes first.
                 let here = arriving.partition_point(|entry| entry.position.index < first);
-                arriving.drain(..here);
+                arriving.skip(here);
                 arriving
             }
             Source::Snapshot { last, membership } => {
                 self.cache.reset(applied);
                 snapshot = Some(Box::new(SnapshotMeta { last, membership: *membership }));
-                Vec::new()
+                Entries::NONE
             }
         };
         place(&runs, &mut entries);

@@ -114,7 +114,7 @@ impl Node {
         actions: &mut Vec<Action>,
     ) {
         self.leave_out(from, &mut message, &mut entries, actions);
-        self.payloads.offer(entries);
+        self.payloads.offer(entries.into());
         self.step(moment, Input::Receive { from, message }, actions);
         self.payloads.end_offer();
         self.serve_reads(actions);

@@ -141,7 +141,7 @@ impl Node {
         entries.truncate(fitting);
         let last = Index(prev_log.index.0 + fitting as u64);
         runs.cut_after(last);
-        memberships.retain(|entry| entry.index <= last);
+        memberships.cut_after(last);
         *leader_commit = (*leader_commit).min(last);
     }
 }

@@ -4,20 +4,21 @@ use crate::change::ChangeRefusal;
 use crate::membership::Membership;
 use crate::message::Message;
 use crate::note::Note;
-use crate::runs::Runs;
-use crate::trail::MembershipEntry;
+use crate::runs::{Memberships, Runs};
 use crate::types::{HardState, Index, NodeId, Position, ReadId, Round, Term, Ticket};
 use alloc::boxed::Box;
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::fmt;
 
 /// What one step asks of the host, in order.
 ///
-/// A buffer that the host owns and drains: steps push, nobody allocates anew.
+/// A queue that the host owns: steps push at its end, nobody allocates anew. A host
+/// that can answer an effect at once may step again before it takes the next.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Effects {
     /// In the order in which they are to be carried out.
-    pub list: Vec<Effect>,
+    pub list: VecDeque<Effect>,
     /// Why, if anybody wants to know; costs nothing if not.
     pub notes: Option<Vec<Note>>,
 }
@@ -30,12 +31,12 @@ impl Effects {
 
     /// An empty buffer that also records decisions.
     pub fn with_notes() -> Self {
-        Self { list: Vec::new(), notes: Some(Vec::new()) }
+        Self { list: VecDeque::new(), notes: Some(Vec::new()) }
     }
 
     /// Adds one.
     pub fn push(&mut self, effect: Effect) {
-        self.list.push(effect);
+        self.list.push_back(effect);
     }
 }
 
@@ -189,7 +190,7 @@ pub struct Persist {
     /// Entries added, whatever terms they bear.
     pub runs: Runs,
     /// Which of them are memberships, and what they say.
-    pub memberships: Vec<MembershipEntry>,
+    pub memberships: Memberships,
     /// Where the entries' bytes come from.
     pub source: Source,
 }

@@ -125,7 +125,7 @@ pub use note::{Note, VoteRefusal};
 pub use progress::Progress;
 pub use raft::Raft;
 pub use restart::{RestartError, Restored};
-pub use runs::{Run, Runs};
+pub use runs::{Memberships, Run, Runs};
 pub use trail::{MembershipEntry, Trail};
 pub use types::{
     Config, GroupId, HardState, Index, Moment, NodeId, Position, Promotion, ReadId, Round, Term,

@@ -2,11 +2,9 @@
 //! as bytes that the algorithm never sees.
 
 use crate::membership::Membership;
-use crate::runs::Runs;
-use crate::trail::MembershipEntry;
+use crate::runs::{Memberships, Runs};
 use crate::types::{Index, Position, ReadId, Round, Term};
 use alloc::boxed::Box;
-use alloc::vec::Vec;
 
 /// One message between two members of a group.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -52,7 +50,7 @@ pub enum Message {
         /// Which entries follow, contiguous from `prev_log.index + 1`.
         runs: Runs,
         /// Which of them are memberships.
-        memberships: Vec<MembershipEntry>,
+        memberships: Memberships,
         /// The leader's commit index.
         leader_commit: Index,
         /// Which broadcast this belongs to.

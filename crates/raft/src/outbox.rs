@@ -8,11 +8,10 @@
 
 use crate::effect::{Persist, Source};
 use crate::message::Message;
-use crate::runs::{Run, Runs};
+use crate::runs::{Memberships, Run, Runs};
 use crate::trail::MembershipEntry;
 use crate::types::{HardState, Index, NodeId, Position, Term, Ticket};
 use alloc::collections::VecDeque;
-use alloc::vec::Vec;
 
 #[cfg(test)]
 #[path = "outbox_test.rs"]
@@ -51,7 +50,7 @@ struct Pending {
 struct Draft {
     truncate_from: Option<Index>,
     runs: Runs,
-    memberships: Vec<MembershipEntry>,
+    memberships: Memberships,
     source: Source,
 }
 
@@ -197,7 +196,7 @@ impl Outbox {
         self.draft.get_or_insert(Draft {
             truncate_from: None,
             runs: Runs::NONE,
-            memberships: Vec::new(),
+            memberships: Memberships::NONE,
             source: Source::HardState,
         })
     }

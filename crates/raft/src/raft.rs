@@ -42,7 +42,12 @@ pub struct Raft {
 pub(crate) struct Context<'a> {
     pub(crate) moment: Moment,
     effects: &'a mut Effects,
+    /// What the member was when the step began, if that has changed since.
+    was: Option<Standing>,
 }
+
+/// What `RoleChanged` tells of: role, term and leader.
+pub(crate) type Standing = (Role, Term, Option<NodeId>);
 
 impl Context<'_> {
     pub(crate) fn now(&self) -> Time {
@@ -55,6 +60,11 @@ impl Context<'_> {
 
     pub(crate) fn send(&mut self, to: NodeId, message: Message) {
         self.effect(Effect::Send { to, message });
+    }
+
+    /// Role, term or leader are about to change from this.
+    pub(crate) fn leave(&mut self, standing: Standing) {
+        self.was.get_or_insert(standing);
     }
 
     /// Records a decision, if anybody listens.
@@ -72,8 +82,7 @@ impl Raft {
     /// panic, unless it proves that safety is lost already (a leader that cuts
     /// committed entries).
     pub fn step(&mut self, moment: Moment, input: Input, effects: &mut Effects) {
-        let before = self.standing();
-        let context = &mut Context { moment, effects };
+        let context = &mut Context { moment, effects, was: None };
         match input {
             Input::Wake => self.wake(context),
             Input::Receive { from, ref message } => self.receive(context, from, message),
@@ -103,7 +112,7 @@ impl Raft {
             Input::Disconnected { peer } => self.disconnected(context, peer),
             Input::Campaign => self.campaign(context),
         }
-        self.finish(context, before);
+        self.finish(context);
     }
 
     /// When to call [`step`](Self::step) with [`Input::Wake`] at the latest;
@@ -175,10 +184,11 @@ impl Raft {
 
     /// What follows from a step, whatever its input was. The order matters: the
     /// record first, then messages that need not wait for it.
-    fn finish(&mut self, context: &mut Context<'_>, before: (Role, Term, Option<NodeId>)) {
-        let now = self.standing();
-        if now != before {
-            let (role, term, leader) = now;
+    fn finish(&mut self, context: &mut Context<'_>) {
+        if let Some(was) = context.was.take()
+            && was != self.standing()
+        {
+            let (role, term, leader) = self.standing();
             context.effect(Effect::RoleChanged { role, term, leader });
         }
         if self.outbox.has_draft() {
@@ -194,7 +204,7 @@ impl Raft {
         self.apply_committed(context);
     }
 
-    fn standing(&self) -> (Role, Term, Option<NodeId>) {
+    pub(crate) fn standing(&self) -> Standing {
         let (role, leader) = match &self.role {
             RoleState::Follower(follower) => (Role::Follower, follower.leader),
             RoleState::PreCandidate(_) => (Role::PreCandidate, None),

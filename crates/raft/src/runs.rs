@@ -1,7 +1,10 @@
-//! Stretches of a log by term, as records and messages carry them.
+//! Stretches of a log, by term, and the memberships in them, as records and
+//! messages carry them.
 
+use crate::trail::MembershipEntry;
 use crate::types::{Index, Term};
-use alloc::vec::Vec;
+use alloc::boxed::Box;
+use alloc::vec::{self, Vec};
 use core::fmt;
 use core::hash::{Hash, Hasher};
 use core::ops::Deref;
@@ -124,6 +127,80 @@ impl Hash for Runs {
 }
 
 impl fmt::Debug for Runs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
+/// Memberships among the entries of a stretch, in log order. Hardly ever is there
+/// one, so that they are kept apart: what moves with every record and message is
+/// one word.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Memberships {
+    // Never empty.
+    #[expect(clippy::box_collection, reason = "a vector takes three words where there is none")]
+    some: Option<Box<Vec<MembershipEntry>>>,
+}
+
+impl Memberships {
+    /// No memberships.
+    pub const NONE: Self = Self { some: None };
+
+    /// Adds one, which stands after the others.
+    pub fn push(&mut self, entry: MembershipEntry) {
+        self.some.get_or_insert_default().push(entry);
+    }
+
+    /// Leaves out those after `last`.
+    pub fn cut_after(&mut self, last: Index) {
+        if let Some(some) = &mut self.some {
+            some.retain(|entry| entry.index <= last);
+        }
+        self.some.take_if(|some| some.is_empty());
+    }
+}
+
+impl Deref for Memberships {
+    type Target = [MembershipEntry];
+
+    fn deref(&self) -> &[MembershipEntry] {
+        self.some.as_ref().map_or(&[], |some| some)
+    }
+}
+
+impl FromIterator<MembershipEntry> for Memberships {
+    fn from_iter<I: IntoIterator<Item = MembershipEntry>>(entries: I) -> Self {
+        let mut memberships = Self::NONE;
+        entries.into_iter().for_each(|entry| memberships.push(entry));
+        memberships
+    }
+}
+
+impl IntoIterator for Memberships {
+    type Item = MembershipEntry;
+    type IntoIter = vec::IntoIter<MembershipEntry>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.some.map(|some| *some).unwrap_or_default().into_iter()
+    }
+}
+
+impl<'a> IntoIterator for &'a Memberships {
+    type Item = &'a MembershipEntry;
+    type IntoIter = slice::Iter<'a, MembershipEntry>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl Hash for Memberships {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (**self).hash(state);
+    }
+}
+
+impl fmt::Debug for Memberships {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         (**self).fmt(f)
     }

@@ -2,7 +2,7 @@
 //! which of its entries say who the members are.
 
 use crate::membership::Membership;
-use crate::runs::{Run, Runs, push_run};
+use crate::runs::{Memberships, Run, Runs, push_run};
 use crate::types::{Index, Position, Term};
 use alloc::vec::Vec;
 
@@ -207,10 +207,9 @@ impl Trail {
     }
 
     /// Those of them at `first ..= last`.
-    pub fn memberships_between(&self, first: Index, last: Index) -> &[MembershipEntry] {
-        let from = self.memberships.partition_point(|entry| entry.index < first);
-        let until = self.memberships.partition_point(|entry| entry.index <= last);
-        &self.memberships[from..until.max(from)]
+    pub fn memberships_between(&self, first: Index, last: Index) -> Memberships {
+        let between = |entry: &&MembershipEntry| first <= entry.index && entry.index <= last;
+        self.memberships.iter().filter(between).cloned().collect()
     }
 
     fn run_at(&self, index: Index) -> Option<&Run> {

@@ -64,7 +64,7 @@ impl Cluster {
                 let (prev_log, first) = (prev, prev.index.next());
                 let trail = self.members[&id].trail();
                 let runs = trail.runs_between(first, last_max);
-                let memberships = trail.memberships_between(first, last_max).to_vec();
+                let memberships = trail.memberships_between(first, last_max);
                 let message =
                     Message::Append { term, prev_log, runs, memberships, leader_commit, round };
                 self.inbox.push_back((to, Input::Receive { from: id, message }));

@@ -4,13 +4,14 @@
 use super::basics::{GROUP, create, members, open, options, record};
 use crate::memory::MemoryDisk;
 use crate::{AppendError, Log, OpenError, Record, SnapshotMeta};
+use driftless_codec::Entries;
 use driftless_raft::{HardState, Index, NodeId, Position, Term};
 use std::io::ErrorKind;
 
 fn vote(term: u64) -> Record {
     let hard_state =
         HardState { current_term: Term(term), voted_for: Some(NodeId(2)), commit_index: Index(0) };
-    Record { hard_state, entries: Vec::new(), ..record(term, 1..=1, 0) }
+    Record { hard_state, entries: Entries::NONE, ..record(term, 1..=1, 0) }
 }
 
 /// Appends until the disk is full; the last index that was taken.

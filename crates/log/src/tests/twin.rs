@@ -235,7 +235,13 @@ fn random_record(random: &mut SplitMix64, twin: &Twin) -> Record {
         let last = entries.last().map_or(next - 1, |entry| entry.position.index.0);
         hard_state.commit_index = Index(random.below(last + 1)).max(hard_state.commit_index);
     }
-    Record { group, hard_state, truncate_from, snapshot: snapshot.map(Box::new), entries }
+    Record {
+        group,
+        hard_state,
+        truncate_from,
+        snapshot: snapshot.map(Box::new),
+        entries: entries.into(),
+    }
 }
 
 fn raise_term(random: &mut SplitMix64, hard_state: &mut HardState) {

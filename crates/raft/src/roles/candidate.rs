@@ -22,6 +22,7 @@ impl Raft {
     /// asked for this one.
     pub(crate) fn start_election(&mut self, context: &mut Context<'_>, transfer: bool) {
         let id = self.config.id;
+        context.leave(self.standing());
         // Rule SC.1: increment current_term.
         let term = self.hard_state.current_term.next();
         self.hard_state.current_term = term;

@@ -26,8 +26,10 @@ use crate::raft::{Context, Raft};
 use crate::types::{Config, Moment, NodeId, Term, Time};
 use core::mem;
 
-/// What a member is, with the state that goes with it.
+/// What a member is, with the state that goes with it. It is asked for many times
+/// in every step, which a tag of its own makes cheap.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
 pub(crate) enum RoleState {
     Follower(Follower),
     PreCandidate(PreCandidate),
@@ -39,6 +41,7 @@ impl Raft {
     /// Takes on another role, or the same one anew. Reads that the old role had
     /// taken on are refused: nobody is left to confirm them.
     pub(crate) fn change_role(&mut self, context: &mut Context<'_>, role: RoleState) {
+        context.leave(self.standing());
         match mem::replace(&mut self.role, role) {
             RoleState::Follower(follower) => follower.refuse_reads(context),
             RoleState::Leader(leader) => {
@@ -56,6 +59,7 @@ impl Raft {
     pub(crate) fn adopt_term(&mut self, context: &mut Context<'_>, term: Term) {
         assert!(term > self.hard_state.current_term, "current_term went back");
         context.note(|| Note::TermAdopted { from: self.hard_state.current_term, to: term });
+        context.leave(self.standing());
         self.hard_state.current_term = term;
         self.hard_state.voted_for = None;
         self.outbox.write_hard_state();

@@ -12,9 +12,8 @@ use crate::note::Note;
 use crate::progress::{Delivery, Flow, Permission};
 use crate::raft::{Context, Raft};
 use crate::roles::{Leader, RoleState};
-use crate::runs::Runs;
+use crate::runs::{Memberships, Runs};
 use crate::types::{Index, NodeId, Position, Round, Term};
-use alloc::vec::Vec;
 
 impl Raft {
     /// Sends each follower what is due: a snapshot, entries, or an empty append
@@ -59,7 +58,7 @@ impl Raft {
                     .expect("a follower that needs what is compacted gets a snapshot"),
             };
             let Some(free) = free else {
-                let (runs, memberships) = (Runs::NONE, Vec::new());
+                let (runs, memberships) = (Runs::NONE, Memberships::NONE);
                 let message =
                     Message::Append { term, prev_log, runs, memberships, leader_commit, round };
                 context.send(to, message);

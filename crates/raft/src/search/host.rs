@@ -188,7 +188,7 @@ impl World {
                 // One entry a message, so that they can overtake each other.
                 let (last, trail) = (prev.index.next(), member.raft.trail());
                 let runs = trail.runs_between(last, last);
-                let memberships = trail.memberships_between(last, last).to_vec();
+                let memberships = trail.memberships_between(last, last);
                 let prev_log = prev;
                 let message =
                     Message::Append { term, prev_log, runs, memberships, leader_commit, round };

@@ -17,8 +17,8 @@ use super::scene::disk;
 use super::world::name;
 use crate::testing::Dice;
 use crate::{
-    Config, Effect, Effects, Input, Membership, Message, Moment, NodeId, Raft, Restored, Role, Run,
-    Term, Time,
+    Config, Effect, Effects, Input, Membership, Memberships, Message, Moment, NodeId, Raft,
+    Restored, Role, Run, Term, Time,
 };
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -152,7 +152,7 @@ impl Network {
                 Effect::SendEntries { to, term, prev, last_max, leader_commit, round, .. } => {
                     let (prev_log, trail) = (prev, self.members[id].trail());
                     let runs = trail.runs_between(prev.index.next(), last_max);
-                    let memberships = Vec::new();
+                    let memberships = Memberships::NONE;
                     let message =
                         Message::Append { term, prev_log, runs, memberships, leader_commit, round };
                     self.send(id, to, message);

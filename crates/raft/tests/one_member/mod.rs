@@ -2,8 +2,8 @@
 #![allow(dead_code, reason = "each file of tests uses a part")]
 
 use driftless_raft::{
-    Config, Effect, Effects, HardState, Index, Input, Membership, Message, Moment, NodeId, Persist,
-    Position, Raft, Restored, Round, Run, Term, Ticket, Time, Trail,
+    Config, Effect, Effects, HardState, Index, Input, Membership, Memberships, Message, Moment,
+    NodeId, Persist, Position, Raft, Restored, Round, Run, Term, Ticket, Time, Trail,
 };
 
 pub(crate) const ME: NodeId = NodeId(1);
@@ -58,10 +58,10 @@ impl Member {
     pub(crate) fn step(&mut self, input: Input) -> Vec<Effect> {
         let mut effects = Effects::new();
         self.raft.step(Moment { now: self.now, random: 7 }, input, &mut effects);
-        if let Some(persist) = record(&effects.list) {
+        if let Some(persist) = record(effects.list.make_contiguous()) {
             self.ticket = persist.ticket;
         }
-        effects.list
+        effects.list.into()
     }
 
     pub(crate) fn hear(&mut self, from: NodeId, message: Message) -> Vec<Effect> {
@@ -93,7 +93,7 @@ pub(crate) fn at(term: u64, index: u64) -> Position {
 
 pub(crate) fn append(term: u64, prev_log: Position, runs: &[Run], leader_commit: u64) -> Message {
     let (runs, leader_commit) = (runs.iter().copied().collect(), Index(leader_commit));
-    let (term, round, memberships) = (Term(term), Round(1), Vec::new());
+    let (term, round, memberships) = (Term(term), Round(1), Memberships::NONE);
     Message::Append { term, prev_log, runs, memberships, leader_commit, round }
 }
 

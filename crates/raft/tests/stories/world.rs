@@ -463,7 +463,7 @@ impl World {
                 let (prev_log, first) = (prev, prev.index.next());
                 let trail = self.raft(id).trail();
                 let runs = trail.runs_between(first, last);
-                let memberships = trail.memberships_between(first, last).to_vec();
+                let memberships = trail.memberships_between(first, last);
                 let message =
                     Message::Append { term, prev_log, runs, memberships, leader_commit, round };
                 self.send(id, to, message);
