@@ -152,6 +152,8 @@ pub enum PeerFrame {
     SnapshotChunk {
         /// The leader's term.
         term: Term,
+        /// The leader: the sender, or in whose place it sends.
+        leader: NodeId,
         /// The last entry that the snapshot covers.
         last: Position,
         /// The membership as of `last`.
@@ -288,8 +290,9 @@ impl PeerFrame {
                 }
                 6
             }
-            Self::SnapshotChunk { term, last, membership, maker, offset, done, bytes } => {
+            Self::SnapshotChunk { term, leader, last, membership, maker, offset, done, bytes } => {
                 out.put_u64_le(term.0);
+                out.put_u64_le(leader.0);
                 put_position(out, *last);
                 put_membership(out, membership);
                 out.put_u64_le(*maker);
@@ -378,6 +381,7 @@ impl PeerFrame {
             }
             7 => Self::SnapshotChunk {
                 term: Term(reader.u64("the term")?),
+                leader: NodeId(reader.u64("the leader")?),
                 last: reader.position("the snapshot's last entry")?,
                 membership: reader.membership("the membership")?,
                 maker: reader.u64("the maker")?,

@@ -1,7 +1,7 @@
 //! Frames: what goes in comes out, and bytes that are no frame are refused.
 
 use super::*;
-use driftless_raft::{Memberships, ReadId, Runs};
+use driftless_raft::{DelegateReport, Memberships, ReadId, Runs, SnapshotOutcome};
 
 fn entry(term: u64, index: u64, size: usize) -> Entry {
     Entry {
@@ -9,6 +9,10 @@ fn entry(term: u64, index: u64, size: usize) -> Entry {
         kind: EntryKind::Command,
         payload: Bytes::from(vec![index as u8; size]),
     }
+}
+
+fn report(report: DelegateReport) -> Message {
+    Message::DelegateReport { term: Term(4), to: NodeId(9), report }
 }
 
 fn one_of_each() -> Vec<PeerFrame> {
@@ -45,6 +49,7 @@ fn one_of_each() -> Vec<PeerFrame> {
         PeerFrame::ForwardRefused { refusal: ForwardRefusal::Busy, sequences: vec![4, 5, 9] },
         PeerFrame::SnapshotChunk {
             term: Term(4),
+            leader: NodeId(2),
             last,
             membership: membership.clone(),
             maker: 77,
@@ -76,7 +81,22 @@ fn one_of_each() -> Vec<PeerFrame> {
             prev_log: last,
             hint: Position::new(2, 5),
         },
-        Message::InstallSnapshot { term: Term(4), last, membership: Box::new(membership) },
+        Message::InstallSnapshot {
+            term: Term(4),
+            leader: NodeId(2),
+            last,
+            membership: Box::new(membership),
+        },
+        Message::DelegateSnapshot {
+            term: Term(4),
+            to: NodeId(9),
+            least: Index(5),
+            resume: (last, 4096),
+        },
+        Message::RecallSnapshot { term: Term(4), to: NodeId(9) },
+        report(DelegateReport::Progress { snapshot: last, received: 4096 }),
+        report(DelegateReport::Ended(SnapshotOutcome::Delivered)),
+        report(DelegateReport::Ended(SnapshotOutcome::Failed)),
         Message::Read { id: ReadId(8) },
         Message::ReadReply { id: ReadId(8), index: Some(Index(7)) },
         Message::ReadReply { id: ReadId(8), index: None },

@@ -2,7 +2,9 @@
 
 use crate::wire::{DecodeError, Reader, put_membership, put_position};
 use bytes::{BufMut, BytesMut};
-use driftless_raft::{Index, Memberships, Message, ReadId, Round, Runs, Term};
+use driftless_raft::{
+    DelegateReport, Index, Memberships, Message, NodeId, ReadId, Round, Runs, SnapshotOutcome, Term,
+};
 
 pub(crate) fn encode_message(message: &Message, out: &mut BytesMut) {
     match message {
@@ -53,15 +55,43 @@ pub(crate) fn encode_message(message: &Message, out: &mut BytesMut) {
             put_position(out, *prev_log);
             put_position(out, *hint);
         }
-        Message::InstallSnapshot { term, last, membership } => {
+        Message::InstallSnapshot { term, leader, last, membership } => {
             out.put_u8(9);
             out.put_u64_le(term.0);
+            out.put_u64_le(leader.0);
             put_position(out, *last);
             put_membership(out, membership);
         }
         Message::TimeoutNow { term } => {
             out.put_u8(12);
             out.put_u64_le(term.0);
+        }
+        Message::DelegateSnapshot { term, to, least, resume } => {
+            out.put_u8(13);
+            out.put_u64_le(term.0);
+            out.put_u64_le(to.0);
+            out.put_u64_le(least.0);
+            put_position(out, resume.0);
+            out.put_u64_le(resume.1);
+        }
+        Message::RecallSnapshot { term, to } => {
+            out.put_u8(14);
+            out.put_u64_le(term.0);
+            out.put_u64_le(to.0);
+        }
+        Message::DelegateReport { term, to, report } => {
+            out.put_u8(15);
+            out.put_u64_le(term.0);
+            out.put_u64_le(to.0);
+            match report {
+                DelegateReport::Progress { snapshot, received } => {
+                    out.put_u8(0);
+                    put_position(out, *snapshot);
+                    out.put_u64_le(*received);
+                }
+                DelegateReport::Ended(SnapshotOutcome::Delivered) => out.put_u8(1),
+                DelegateReport::Ended(SnapshotOutcome::Failed) => out.put_u8(2),
+            }
         }
         Message::Read { id } => {
             out.put_u8(10);
@@ -123,15 +153,42 @@ pub(crate) fn decode_message(reader: &mut Reader) -> Result<Message, DecodeError
         },
         9 => Message::InstallSnapshot {
             term,
+            leader: NodeId(reader.u64("the leader")?),
             last: reader.position("the snapshot's last entry")?,
             membership: Box::new(reader.membership("the membership")?),
         },
         12 => Message::TimeoutNow { term },
+        13 => Message::DelegateSnapshot {
+            term,
+            to: NodeId(reader.u64("the receiver")?),
+            least: Index(reader.u64("what it must cover")?),
+            resume: (reader.position("the snapshot begun")?, reader.u64("the bytes received")?),
+        },
+        14 => Message::RecallSnapshot { term, to: NodeId(reader.u64("the receiver")?) },
+        15 => {
+            let to = NodeId(reader.u64("the receiver")?);
+            Message::DelegateReport { term, to, report: decode_report(reader)? }
+        }
         other => {
             return Err(DecodeError::Invalid {
                 what: "the message's kind",
                 value: u64::from(other),
             });
+        }
+    })
+}
+
+fn decode_report(reader: &mut Reader) -> Result<DelegateReport, DecodeError> {
+    Ok(match reader.u8("what has come of it")? {
+        0 => DelegateReport::Progress {
+            snapshot: reader.position("the snapshot's last entry")?,
+            received: reader.u64("the bytes received")?,
+        },
+        1 => DelegateReport::Ended(SnapshotOutcome::Delivered),
+        2 => DelegateReport::Ended(SnapshotOutcome::Failed),
+        other => {
+            let value = u64::from(other);
+            return Err(DecodeError::Invalid { what: "what has come of it", value });
         }
     })
 }

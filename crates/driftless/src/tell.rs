@@ -51,6 +51,7 @@ fn level(report: &Report) -> log::Level {
         | Report::PeerLost { .. }
         | Report::SnapshotSaved { .. }
         | Report::SnapshotInstalled { .. }
+        | Report::SnapshotSent { .. }
         | Report::Members(_) => log::Level::Info,
         _ => log::Level::Warn,
     }

@@ -4,6 +4,7 @@ use crate::cache::cost;
 use crate::node::{HOUSEKEEPING_US, Node};
 use crate::port::Frame;
 use crate::port::{Action, LogJob};
+use crate::transfer::Order;
 use bytes::Bytes;
 use driftless_codec::frame::AppendHead;
 use driftless_codec::{Entry, PeerFrame};
@@ -75,11 +76,12 @@ impl Node {
                 let permission = Permission { to, head, witness };
                 self.send_entries(moment, permission, last_max, bytes_max, actions);
             }
-            Effect::SendSnapshot { to, term, resume: _, witness: true } => {
+            Effect::SendSnapshot { to, term, witness: true, .. } => {
                 self.send_snapshot_to_witness(to, term, actions);
             }
-            Effect::SendSnapshot { to, term, resume, witness: false } => {
-                self.begin_sending_snapshot(moment, (to, term), resume, actions);
+            Effect::SendSnapshot { to, term, leader, least, resume, witness: false } => {
+                let order = Order { to, term, leader, least, resume };
+                self.begin_sending_snapshot(moment, order, actions);
             }
             Effect::Accept { count, .. } => {
                 assert_eq!(count, self.payloads.offered() as u64, "accepted as proposed");
@@ -193,8 +195,8 @@ impl Node {
         let newest = self.snapshots.newest.clone().filter(|_| self.links.reaches(to));
         let outcome = match newest {
             Some(SnapshotMeta { last, membership }) => {
-                let message =
-                    Message::InstallSnapshot { term, last, membership: Box::new(membership) };
+                let (leader, membership) = (self.raft.id(), Box::new(membership));
+                let message = Message::InstallSnapshot { term, leader, last, membership };
                 self.links.send(to, &PeerFrame::Raft(message), actions);
                 SnapshotOutcome::Delivered
             }

@@ -5,6 +5,7 @@ use crate::envelope::{ENVELOPE_BYTES, OpenSession};
 use crate::links::Change;
 use crate::node::Node;
 use crate::port::{Action, FrameFault, LinkId};
+use crate::snapshots::Sender;
 use bytes::Bytes;
 use driftless_codec::frame::ForwardRefusal;
 use driftless_codec::{Contact, Entry, EntryKind, PeerFrame};
@@ -84,10 +85,20 @@ impl Node {
             PeerFrame::ForwardRefused { refusal, sequences } => {
                 self.forward_refused(moment, refusal, &sequences, actions);
             }
-            PeerFrame::SnapshotChunk { term, last, membership, maker, offset, done, bytes } => {
+            PeerFrame::SnapshotChunk {
+                term,
+                leader,
+                last,
+                membership,
+                maker,
+                offset,
+                done,
+                bytes,
+            } => {
                 let meta = SnapshotMeta { last, membership };
-                let piece = (maker, offset, bytes, done);
-                self.chunk_arrived(moment, (peer, term), meta, piece, actions);
+                let (sender, piece) =
+                    (Sender { from: peer, term, leader }, (maker, offset, bytes, done));
+                self.chunk_arrived(moment, sender, meta, piece, actions);
             }
             PeerFrame::SnapshotAck { term, last, received, done } => {
                 self.chunk_acknowledged(moment, (peer, term), (last, received), done, actions);
@@ -149,9 +160,9 @@ impl Node {
                     actions.push(Action::ReachedChanged);
                 }
                 self.links_due = true;
-                if let Some(sending) = self.snapshots.sending.remove(&peer) {
+                if let Some(term) = self.snapshots.sending.get(&peer).map(|sending| sending.term) {
                     let why = "the link broke".into();
-                    self.sending_failed(moment, peer, sending.term, why, actions);
+                    self.sending_failed(moment, peer, term, why, actions);
                 }
                 self.step(moment, Input::Disconnected { peer }, actions);
                 self.serve_reads(actions);

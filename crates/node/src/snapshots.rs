@@ -18,7 +18,22 @@ const SOONER: u64 = 16;
 #[derive(Debug)]
 pub(crate) struct Sending {
     pub(crate) term: Term,
+    /// The leader of that term: this member, or in whose place it sends.
+    pub(crate) leader: NodeId,
+    /// What it must cover at least.
+    pub(crate) least: Index,
     pub(crate) heard: Time,
+    /// It begins when the snapshot is there that is being taken.
+    pub(crate) waits: bool,
+}
+
+/// Who sends the pieces that arrive, and in whose term.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sender {
+    pub(crate) from: NodeId,
+    pub(crate) term: Term,
+    /// The leader of that term: the sender, or in whose place it sends.
+    pub(crate) leader: NodeId,
 }
 
 /// Where snapshots stand.
@@ -33,11 +48,13 @@ pub(crate) struct Snapshots {
     /// The machine is loading this one; a newer one may be waiting by now.
     pub(crate) loading: Option<SnapshotMeta>,
     pub(crate) sending: BTreeMap<NodeId, Sending>,
-    /// A received piece is being written, for this leader in this term.
-    pub(crate) writing: Option<(NodeId, Term)>,
+    /// A received piece of this sender is being written.
+    pub(crate) writing: Option<Sender>,
     /// A piece that came while one of our own was being written, and was not
-    /// taken: from whom, in which term, of which snapshot.
-    pub(crate) not_taken: Option<(NodeId, Term, Position)>,
+    /// taken: from whom, of which snapshot.
+    pub(crate) not_taken: Option<(Sender, Position)>,
+    /// A follower needs one that is newer than the newest.
+    pub(crate) wanted: bool,
     /// The newest one cannot be read: another is to take its place.
     newest_is_lost: bool,
     /// None is taken before this time: the last try failed.
@@ -57,6 +74,7 @@ impl Snapshots {
             sending: BTreeMap::new(),
             writing: None,
             not_taken: None,
+            wanted: false,
             newest_is_lost: false,
             again_at: None,
             failures: 0,
@@ -87,7 +105,7 @@ impl Snapshots {
         let enough = is_reached(self.bytes_since, options.snapshot_every_bytes)
             || is_reached(self.entries_since, options.snapshot_every_entries);
         let may = !self.saving && !self.must_load() && self.again_at.is_none();
-        may && (enough || self.newest_is_lost)
+        may && (enough || self.newest_is_lost || self.wanted)
     }
 
     pub(crate) fn begin_saving(&mut self) {
@@ -98,6 +116,7 @@ impl Snapshots {
 
     pub(crate) fn saved(&mut self) {
         self.saving = false;
+        self.wanted = false;
         self.newest_is_lost = false;
         self.failures = 0;
     }
@@ -106,6 +125,7 @@ impl Snapshots {
     /// counted anew: another is due at once, but for the pause.
     pub(crate) fn failed(&mut self, now: Time, options: &NodeOptions) {
         self.saving = false;
+        self.wanted = false;
         self.again_at = Some(now.after(AGAIN_US << self.failures.min(6)));
         self.failures += 1;
         self.entries_since = self.entries_since.max(options.snapshot_every_entries);
@@ -127,15 +147,9 @@ impl Snapshots {
     }
 
     /// Transfers of which nothing was heard for too long.
-    pub(crate) fn silent(&mut self, now: Time) -> Vec<(NodeId, Term)> {
-        let mut silent = Vec::new();
-        self.sending.retain(|to, sending| {
-            let fails = now.since(sending.heard) >= SILENCE_MAX_US;
-            if fails {
-                silent.push((*to, sending.term));
-            }
-            !fails
-        });
-        silent
+    pub(crate) fn silent(&self, now: Time) -> Vec<(NodeId, Term)> {
+        let silent = |sending: &Sending| now.since(sending.heard) >= SILENCE_MAX_US;
+        let silent = self.sending.iter().filter(|(_, sending)| silent(sending));
+        silent.map(|(to, sending)| (*to, sending.term)).collect()
     }
 }

@@ -1,35 +1,78 @@
 //! Taking, sending and receiving snapshots: the node's part of Figure 13.
 //!
-//! The leader sends one piece at a time and the follower says how much it
-//! holds, so a transfer that broke off goes on where it was. The algorithm
-//! learns of a snapshot only when the whole of it is durable.
+//! The leader, or a follower in its place, sends one piece at a time and the receiver
+//! says how much it holds, so a transfer that broke off goes on where it was. The
+//! algorithm learns of a snapshot only when the whole of it is durable.
 
 use crate::node::Node;
-use crate::port::{Action, LogJob, Report, SnapshotDone, SnapshotJob, StopReason};
+use crate::port::{Action, LogJob, Report, SnapshotChunk, SnapshotDone, SnapshotJob, StopReason};
 use crate::sidecar;
-use crate::snapshots::Sending;
+use crate::snapshots::{Sender, Sending};
 use bytes::Bytes;
 use driftless_codec::PeerFrame;
 use driftless_log::SnapshotMeta;
 use driftless_raft::{Index, Input, Message, Moment, NodeId, Position, SnapshotOutcome, Term};
 
+/// A snapshot that the algorithm wants sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Order {
+    pub(crate) to: NodeId,
+    pub(crate) term: Term,
+    pub(crate) leader: NodeId,
+    pub(crate) least: Index,
+    pub(crate) resume: Option<(Position, u64)>,
+}
+
 impl Node {
-    /// The leader orders a snapshot to be sent.
+    /// A snapshot is to be sent, by the leader or in its place.
     pub(crate) fn begin_sending_snapshot(
         &mut self,
         moment: Moment,
-        (to, term): (NodeId, Term),
-        resume: Option<(Position, u64)>,
+        order: Order,
         actions: &mut Vec<Action>,
     ) {
-        if !self.links.reaches(to) || self.snapshots.to_send().is_none() {
+        let Order { to, term, leader, least, resume } = order;
+        let has = self.snapshots.to_send().is_some_and(|newest| newest.last.index >= least);
+        if !self.links.reaches(to) || !has && !self.can_take_snapshot(least) {
             let outcome = SnapshotOutcome::Failed;
             self.inputs.push_back(Input::SnapshotSent { to, term, outcome });
             return;
         }
-        self.snapshots.sending.insert(to, Sending { term, heard: moment.now });
-        let from = resume.unwrap_or_default();
-        self.read_chunk(to, from, actions);
+        let sending = Sending { term, leader, least, heard: moment.now, waits: !has };
+        self.snapshots.sending.insert(to, sending);
+        if has {
+            self.read_chunk(to, resume.unwrap_or_default(), actions);
+        } else {
+            self.snapshots.wanted = !self.snapshots.saving;
+            self.pump(actions);
+        }
+    }
+
+    /// Whether a snapshot can be taken, at no great cost to others, that covers as much.
+    fn can_take_snapshot(&self, least: Index) -> bool {
+        !self.is_witness()
+            && !self.room.is_low()
+            && !self.snapshots.must_load()
+            && self.snapshots.again_at.is_none()
+            && self.applier.applied.index >= least
+    }
+
+    /// A snapshot was taken, or was not: what waited for it begins, or fails.
+    fn begin_what_waited(&mut self, moment: Moment, actions: &mut Vec<Action>) {
+        let waiting = self.snapshots.sending.iter().filter(|(_, sending)| sending.waits);
+        let waiting: Vec<(NodeId, Term, Index)> =
+            waiting.map(|(to, sending)| (*to, sending.term, sending.least)).collect();
+        for (to, term, least) in waiting {
+            if self.snapshots.to_send().is_some_and(|newest| newest.last.index >= least) {
+                if let Some(sending) = self.snapshots.sending.get_mut(&to) {
+                    (sending.waits, sending.heard) = (false, moment.now);
+                }
+                self.read_chunk(to, (Position::ZERO, 0), actions);
+            } else {
+                let why = "there is none that is new enough".into();
+                self.sending_failed(moment, to, term, why, actions);
+            }
+        }
     }
 
     /// Goes on with a snapshot where the follower is.
@@ -51,10 +94,15 @@ impl Node {
         why: String,
         actions: &mut Vec<Action>,
     ) {
-        self.snapshots.sending.remove(&to);
-        actions.push(Action::Report(Report::SnapshotFailed(why)));
+        let Some(sending) = self.snapshots.sending.remove(&to) else { return };
+        let for_leader = self.other_than_me(sending.leader);
+        actions.push(Action::Report(Report::SnapshotNotSent { to, for_leader, why }));
         let outcome = SnapshotOutcome::Failed;
         self.step(moment, Input::SnapshotSent { to, term, outcome }, actions);
+    }
+
+    fn other_than_me(&self, leader: NodeId) -> Option<NodeId> {
+        Some(leader).filter(|&leader| leader != self.raft.id())
     }
 
     /// The follower `from` holds `received` bytes of the snapshot up to `last`.
@@ -67,13 +115,18 @@ impl Node {
         actions: &mut Vec<Action>,
     ) {
         let Some(sending) = self.snapshots.sending.get_mut(&from) else { return };
-        let ours = sending.term;
+        if sending.waits {
+            return; // Of an earlier transfer.
+        }
+        let (ours, leader) = (sending.term, sending.leader);
         sending.heard = moment.now;
         if term > ours {
             let why = format!("the follower is in term {term} already");
             self.sending_failed(moment, from, ours, why, actions);
         } else if done {
             self.snapshots.sending.remove(&from);
+            let for_leader = self.other_than_me(leader);
+            actions.push(Action::Report(Report::SnapshotSent { to: from, for_leader }));
             let outcome = SnapshotOutcome::Delivered;
             self.step(moment, Input::SnapshotSent { to: from, term: ours, outcome }, actions);
         } else {
@@ -83,38 +136,38 @@ impl Node {
         }
     }
 
-    /// A piece of the leader's snapshot arrived (Figure 13, receiver).
+    /// A piece of a snapshot arrived (Figure 13, receiver).
     pub(crate) fn chunk_arrived(
         &mut self,
         moment: Moment,
-        (from, term): (NodeId, Term),
+        sender: Sender,
         meta: SnapshotMeta,
         (maker, offset, bytes, done): (u64, u64, Bytes, bool),
         actions: &mut Vec<Action>,
     ) {
         let current_term = self.raft.term();
-        if term < current_term {
+        if sender.term < current_term {
             // As the algorithm does for the whole (IS.1): reply at once.
             let (last, received) = (meta.last, 0);
             let ack = PeerFrame::SnapshotAck { term: current_term, last, received, done: false };
-            self.links.send(from, &ack, actions);
+            self.links.send(sender.from, &ack, actions);
         } else if self.raft.commit_index() >= meta.last.index {
             // All that it covers is here already; the algorithm says so.
-            self.snapshot_arrived(moment, (from, term), &meta, offset, actions);
+            self.snapshot_arrived(moment, sender, &meta, offset, actions);
         } else if self.snapshots.writing.is_none() && !self.snapshots.saving {
             // Rules IS.2, IS.3 and IS.5 concern the file: `SnapshotPort`.
-            self.snapshots.writing = Some((from, term));
+            self.snapshots.writing = Some(sender);
             let job = SnapshotJob::WriteChunk { meta, maker, offset, bytes, done };
             actions.push(Action::Snapshot(job));
         } else if self.snapshots.saving {
-            self.snapshots.not_taken = Some((from, term, meta.last));
+            self.snapshots.not_taken = Some((sender, meta.last));
         }
     }
 
     /// Asks for the piece that came while our own snapshot was being written; its
-    /// leader would wait for an answer until it takes us for gone.
+    /// sender would wait for an answer until it takes us for gone.
     fn ask_for_what_was_not_taken(&mut self, actions: &mut Vec<Action>) {
-        if let Some((from, term, last)) = self.snapshots.not_taken.take() {
+        if let Some((Sender { from, term, .. }, last)) = self.snapshots.not_taken.take() {
             // From the beginning: the next answer says how much we really hold.
             let ack = PeerFrame::SnapshotAck { term, last, received: 0, done: false };
             self.links.send(from, &ack, actions);
@@ -125,16 +178,17 @@ impl Node {
     fn snapshot_arrived(
         &mut self,
         moment: Moment,
-        (from, term): (NodeId, Term),
+        sender: Sender,
         meta: &SnapshotMeta,
         received: u64,
         actions: &mut Vec<Action>,
     ) {
+        let Sender { from, term, leader } = sender;
         let SnapshotMeta { last, membership } = meta.clone();
         let ack = PeerFrame::SnapshotAck { term, last, received, done: true };
         self.links.send(from, &ack, actions);
         let membership = Box::new(membership);
-        let message = Message::InstallSnapshot { term, last, membership };
+        let message = Message::InstallSnapshot { term, leader, last, membership };
         self.step(moment, Input::Receive { from, message }, actions);
     }
 
@@ -147,50 +201,67 @@ impl Node {
         match done {
             SnapshotDone::Saved { result } => {
                 self.saved(moment, result, actions);
+                self.begin_what_waited(moment, actions);
                 self.ask_for_what_was_not_taken(actions);
             }
             SnapshotDone::Loaded { result } => self.loaded(result, actions),
-            SnapshotDone::Chunk { to, result } => {
-                let Some(sending) = self.snapshots.sending.get(&to) else { return };
-                let term = sending.term;
-                match result {
-                    Ok(chunk) => {
-                        let SnapshotMeta { last, membership } = chunk.meta;
-                        let frame = PeerFrame::SnapshotChunk {
-                            term,
-                            last,
-                            membership,
-                            maker: chunk.maker,
-                            offset: chunk.offset,
-                            done: chunk.done,
-                            bytes: chunk.bytes,
-                        };
-                        self.links.send(to, &frame, actions);
-                    }
-                    Err(why) => {
-                        if self.snapshots.lose_newest() {
-                            actions.push(Action::Report(Report::SnapshotLost(why.clone())));
-                        }
-                        self.sending_failed(moment, to, term, why, actions);
-                        self.pump(actions);
-                    }
-                }
-            }
+            SnapshotDone::Chunk { to, result } => self.chunk_read(moment, to, result, actions),
             SnapshotDone::Written { meta, received, done } => {
-                let Some((from, term)) = self.snapshots.writing.take() else { return };
+                let Some(sender) = self.snapshots.writing.take() else { return };
                 // Rule IS.4: reply and wait for more until the last piece.
                 if done {
-                    self.snapshot_arrived(moment, (from, term), &meta, received, actions);
+                    self.snapshot_arrived(moment, sender, &meta, received, actions);
                 } else {
-                    let last = meta.last;
+                    let (last, Sender { from, term, .. }) = (meta.last, sender);
                     let ack = PeerFrame::SnapshotAck { term, last, received, done: false };
                     self.links.send(from, &ack, actions);
                 }
             }
             SnapshotDone::WriteFailed { error, .. } => {
-                // The leader hears nothing and tries again.
+                // The sender hears nothing, and the leader tries again.
                 self.snapshots.writing = None;
                 actions.push(Action::Report(Report::SnapshotFailed(error)));
+            }
+        }
+    }
+
+    /// A piece was read: it goes to the follower, if that is still wanted.
+    fn chunk_read(
+        &mut self,
+        moment: Moment,
+        to: NodeId,
+        result: Result<SnapshotChunk, String>,
+        actions: &mut Vec<Action>,
+    ) {
+        let Some(sending) = self.snapshots.sending.get(&to).filter(|sending| !sending.waits) else {
+            return;
+        };
+        let &Sending { term, leader, least, .. } = sending;
+        match result {
+            Ok(chunk) if chunk.meta.last.index < least => {
+                let why = "there is none that is new enough".into();
+                self.sending_failed(moment, to, term, why, actions);
+            }
+            Ok(chunk) => {
+                let SnapshotMeta { last, membership } = chunk.meta;
+                let frame = PeerFrame::SnapshotChunk {
+                    term,
+                    leader,
+                    last,
+                    membership,
+                    maker: chunk.maker,
+                    offset: chunk.offset,
+                    done: chunk.done,
+                    bytes: chunk.bytes,
+                };
+                self.links.send(to, &frame, actions);
+            }
+            Err(why) => {
+                if self.snapshots.lose_newest() {
+                    actions.push(Action::Report(Report::SnapshotLost(why.clone())));
+                }
+                self.sending_failed(moment, to, term, why, actions);
+                self.pump(actions);
             }
         }
     }

@@ -76,13 +76,19 @@ pub enum Effect {
         /// payloads, memberships aside.
         witness: bool,
     },
-    /// The follower needs entries that are gone: send it the newest snapshot,
-    /// then say `SnapshotSent`.
+    /// The follower needs entries that are gone: send it the newest snapshot, if
+    /// that covers enough, then say `SnapshotSent`. A follower is asked for this
+    /// in the leader's place.
     SendSnapshot {
         /// The follower.
         to: NodeId,
         /// The leader's term.
         term: Term,
+        /// The leader: this member, or on whose behalf it sends.
+        leader: NodeId,
+        /// What the snapshot must cover at least, to be of use: the leader's log goes
+        /// on behind it.
+        least: Index,
         /// Where an earlier attempt broke off: which snapshot, and how many of its
         /// bytes the follower has. Go on from there if that one is still to be
         /// had, even if there is a newer one.

@@ -81,7 +81,7 @@ pub enum Input {
         /// The term of the permission; one of an older term is ignored.
         term: Term,
     },
-    /// A follower has got, durably, so much of a snapshot that is being sent.
+    /// A follower has got, durably, so much of a snapshot that this member sends it.
     SnapshotProgress {
         /// The follower.
         to: NodeId,

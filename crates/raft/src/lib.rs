@@ -120,7 +120,7 @@ pub use effect::{
 };
 pub use input::{Input, SnapshotOutcome};
 pub use membership::Membership;
-pub use message::Message;
+pub use message::{DelegateReport, Message};
 pub use note::{Note, VoteRefusal};
 pub use progress::Progress;
 pub use raft::Raft;

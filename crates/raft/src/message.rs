@@ -1,9 +1,10 @@
 //! What members say to each other. Entries travel beside [`Message::Append`],
 //! as bytes that the algorithm never sees.
 
+use crate::input::SnapshotOutcome;
 use crate::membership::Membership;
 use crate::runs::{Memberships, Runs};
-use crate::types::{Index, Position, ReadId, Round, Term};
+use crate::types::{Index, NodeId, Position, ReadId, Round, Term};
 use alloc::boxed::Box;
 
 /// One message between two members of a group.
@@ -87,12 +88,43 @@ pub enum Message {
     /// InstallSnapshot RPC (Figure 13), at its end: the host has received every
     /// chunk and the snapshot is durable on this member.
     InstallSnapshot {
-        /// The leader's term.
+        /// The term of `leader`.
         term: Term,
+        /// The leader: its sender, or on whose behalf its sender sent it.
+        leader: NodeId,
         /// The last entry that the snapshot covers.
         last: Position,
         /// The membership as of `last`.
         membership: Box<Membership>,
+    },
+    /// "Send your newest snapshot to `to` in my place." (This and the next two:
+    /// `rpc/delegate_snapshot.rs`.)
+    DelegateSnapshot {
+        /// The leader's term.
+        term: Term,
+        /// Who needs one.
+        to: NodeId,
+        /// What it must cover at least: the log goes on behind it.
+        least: Index,
+        /// Where an earlier attempt of the same member broke off, and zero if none
+        /// did: which snapshot, and how many of its bytes the follower has.
+        resume: (Position, u64),
+    },
+    /// "Stop sending to `to`."
+    RecallSnapshot {
+        /// The leader's term.
+        term: Term,
+        /// To whom.
+        to: NodeId,
+    },
+    /// What has come of a `DelegateSnapshot`.
+    DelegateReport {
+        /// The term of the sender of the snapshot.
+        term: Term,
+        /// Who is sent one.
+        to: NodeId,
+        /// How far it has come.
+        report: DelegateReport,
     },
     /// "Seek election at once": the leader hands over (thesis §3.10).
     TimeoutNow {
@@ -112,4 +144,18 @@ pub enum Message {
         /// does not lead or could not confirm that it does.
         index: Option<Index>,
     },
+}
+
+/// How far a member has come with a snapshot that it sends in the leader's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DelegateReport {
+    /// The follower has got, durably, so much of it.
+    Progress {
+        /// Which snapshot: the last entry that it covers.
+        snapshot: Position,
+        /// How many of its bytes.
+        received: u64,
+    },
+    /// The sending has ended.
+    Ended(SnapshotOutcome),
 }

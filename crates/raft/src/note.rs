@@ -188,6 +188,20 @@ pub enum Note {
         /// Who.
         follower: NodeId,
     },
+    /// Another member is to send a follower its snapshot.
+    SnapshotDelegated {
+        /// Who needs it.
+        follower: NodeId,
+        /// Who sends it.
+        sender: NodeId,
+    },
+    /// It sends no snapshot in the place of whoever asked.
+    DelegationDeclined {
+        /// Who asked.
+        leader: NodeId,
+        /// Who was to be sent one.
+        follower: NodeId,
+    },
     /// What was heard so far counts for no lease any more.
     LeaseDropped,
     /// What it promised a leader holds for as long again as when it was promised.
@@ -355,6 +369,12 @@ impl fmt::Display for Note {
             Self::Resigned { term } => write!(f, "seek and hold no leadership in term {term}"),
             Self::SnapshotStalled { follower } => {
                 write!(f, "member {follower} gets no further with its snapshot -> begin again")
+            }
+            Self::SnapshotDelegated { follower, sender } => {
+                write!(f, "member {sender} has what member {follower} lacks -> let it send")
+            }
+            Self::DelegationDeclined { leader, follower } => {
+                write!(f, "member {leader} wants member {follower} sent a snapshot -> decline")
             }
             Self::LeaseDropped => write!(f, "I was paused -> hold no lease until heard again"),
             Self::LeasePromiseRenewed => {

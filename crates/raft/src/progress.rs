@@ -1,7 +1,7 @@
 //! What a leader knows about one follower ("volatile state on leaders",
 //! Figure 2), and how fast it may send to it (thesis §10.2).
 
-use crate::types::{Index, Position, Round, Time};
+use crate::types::{Index, NodeId, Position, Round, Time};
 use alloc::collections::VecDeque;
 
 /// One follower, as the leader sees it.
@@ -31,6 +31,9 @@ pub struct Progress {
     pub(crate) commit_sent: Index,
     /// How much it has of which snapshot, while it needs one.
     pub(crate) partial: Option<(Position, u64)>,
+    /// Who alone may send it a snapshot: whoever began, as long as that gets on, and
+    /// the leader itself after that. Anybody, if nobody began since it last kept up.
+    pub(crate) snapshot_sender: Option<NodeId>,
 }
 
 /// The three ways of sending to a follower.
@@ -62,10 +65,12 @@ pub enum Delivery {
     /// To be ordered once the follower answers a round after this one: a
     /// follower that is away gets none, and one that failed is not hammered.
     AwaitAnswerAfter(Round),
-    /// Ordered.
+    /// Ordered, of the `snapshot_sender`.
     UnderWay {
         /// When the follower last got some of it.
         moved_at: Time,
+        /// Whether it got any since.
+        moved: bool,
     },
 }
 
@@ -125,6 +130,7 @@ impl Progress {
             heard_at: now,
             commit_sent: Index(0),
             partial: None,
+            snapshot_sender: None,
         }
     }
 
@@ -153,6 +159,11 @@ impl Progress {
         self.partial
     }
 
+    /// Who sends it a snapshot, if one is on its way.
+    pub fn snapshot_sender(&self) -> Option<NodeId> {
+        self.snapshot_sender.filter(|_| matches!(self.flow, Flow::Snapshot(_)))
+    }
+
     /// Everything up to `last` is durable there and agrees with our log.
     pub(crate) fn stored(&mut self, last: Index) {
         // Rule SL.5: an append that succeeded moves match_index and next_index.
@@ -171,6 +182,7 @@ impl Progress {
         }
         if agrees && !matches!(self.flow, Flow::Replicate(_)) {
             self.flow = Flow::Replicate(Window::default());
+            self.snapshot_sender = None;
         }
     }
 
@@ -191,10 +203,31 @@ impl Progress {
         self.void_permission();
     }
 
+    /// Whether a snapshot is to be ordered for it now.
+    pub(crate) fn awaits_snapshot(&self) -> bool {
+        matches!(self.flow, Flow::Snapshot(Delivery::AwaitAnswerAfter(after))
+            if self.round_heard > after)
+    }
+
+    /// Whether `sender` is sending it a snapshot.
+    pub(crate) fn is_sent_by(&self, sender: NodeId) -> bool {
+        matches!(self.flow, Flow::Snapshot(Delivery::UnderWay { .. }))
+            && self.snapshot_sender == Some(sender)
+    }
+
     /// It needs a snapshot, once it answers a round after `round`.
     pub(crate) fn need_snapshot(&mut self, round: Round) {
         self.flow = Flow::Snapshot(Delivery::AwaitAnswerAfter(round));
         self.void_permission();
+    }
+
+    /// Its snapshot has broken off. Only a sender that brought some of it goes on;
+    /// any other's part falls to the leader, `me`.
+    pub(crate) fn snapshot_failed(&mut self, me: NodeId, round: Round) {
+        if !matches!(self.flow, Flow::Snapshot(Delivery::UnderWay { moved: true, .. })) {
+            self.snapshot_sender = Some(me);
+        }
+        self.need_snapshot(round);
     }
 
     /// How many bytes may be sent now, if any.

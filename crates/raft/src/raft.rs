@@ -104,9 +104,12 @@ impl Raft {
                 return self.replicate(context);
             }
             Input::Unreadable { to, term } => self.unreadable(to, term),
-            Input::SnapshotSent { to, term, outcome } => self.snapshot_sent(to, term, outcome),
+            Input::SnapshotSent { to, term, outcome } => {
+                self.snapshot_sent(context, self.config.id, (to, term), outcome);
+            }
             Input::SnapshotProgress { to, term, snapshot, received } => {
-                self.snapshot_progress(context.now(), to, term, snapshot, received);
+                let me = self.config.id;
+                self.snapshot_progress(context, me, (to, term), (snapshot, received));
             }
             Input::Compacted { through } => self.compacted(through),
             Input::Disconnected { peer } => self.disconnected(context, peer),

@@ -38,7 +38,7 @@ impl Raft {
             RoleState::Leader(leader) => {
                 for (_, known) in leader.followers.iter_mut() {
                     shift(&mut known.heard_at);
-                    if let Flow::Snapshot(Delivery::UnderWay { moved_at }) = &mut known.flow {
+                    if let Flow::Snapshot(Delivery::UnderWay { moved_at, .. }) = &mut known.flow {
                         shift(moved_at);
                     }
                 }

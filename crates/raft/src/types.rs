@@ -169,6 +169,9 @@ pub struct Config {
     /// A leader takes the sending of a snapshot for broken off if the follower
     /// got nothing more of it for so long.
     pub snapshot_stall_us: u64,
+    /// A leader has snapshots sent by other members that hold what they cover,
+    /// learners first, and sends itself only where nobody else can.
+    pub snapshots_from_followers: bool,
     /// How far behind the end of the log a follower that answers may be and
     /// still have the log kept for it ([`Raft::log_needed_from`]).
     ///
@@ -209,6 +212,7 @@ impl Config {
             lease_drift_ppm: None,
             promotion: Promotion::ByHand,
             snapshot_stall_us: 5_000_000,
+            snapshots_from_followers: true,
             catch_up_entries_max: 100_000,
             inflight_bytes_max: 16 << 20,
             inflight_messages_max: 256,

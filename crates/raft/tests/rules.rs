@@ -342,6 +342,11 @@ fn rv_2_one_vote_a_term_and_only_for_a_log_as_good_as_ours() {
 
 // InstallSnapshot RPC; chunks (IS.2 to IS.5) are the host's.
 
+fn install(term: Term, last: Position, membership: &Membership) -> Message {
+    let membership = Box::new(membership.clone());
+    Message::InstallSnapshot { term, leader: BOB, last, membership }
+}
+
 #[test]
 fn is_1_a_snapshot_from_a_leader_of_the_past_is_refused() {
     let mut me = follower(3, &[]);
@@ -367,7 +372,7 @@ fn is_7_a_log_that_lacks_the_snapshots_last_entry_is_discarded() {
     for log in [[Run::new(1, 1, 3)], [Run::new(1, 1, 9)]] {
         let mut me = follower(2, &log);
         let (term, last, membership) = (Term(2), at(2, 5), Box::new(Membership::of([ME, BOB])));
-        let message = Message::InstallSnapshot { term, last, membership: membership.clone() };
+        let message = install(term, last, &membership);
         let effects = me.hear(BOB, message);
         assert_eq!(me.raft.trail().base(), at(2, 5));
         assert!(me.raft.trail().is_empty());
@@ -382,7 +387,7 @@ fn is_8_the_state_machine_is_reset_once_the_log_is() {
     me.hear(BOB, append(2, at(1, 3), &[], 3));
     let restore = Effect::Restore { snapshot: at(2, 5) };
     let (term, last, membership) = (Term(2), at(2, 5), Box::new(Membership::of([ME, BOB])));
-    let message = Message::InstallSnapshot { term, last, membership: membership.clone() };
+    let message = install(term, last, &membership);
     let effects = me.hear(BOB, message);
     assert!(!effects.contains(&restore), "the log that begins behind it is not durable yet");
     assert_eq!(me.raft.membership(), &*membership);

@@ -162,8 +162,25 @@ pub enum Report {
     EntryDamaged(Position),
     /// The newest snapshot cannot be read any more; another takes its place.
     SnapshotLost(String),
-    /// A snapshot could not be taken, sent or received; it is tried again.
+    /// A snapshot could not be taken or received; it is tried again.
     SnapshotFailed(String),
+    /// A member has got a snapshot from this one, durably.
+    SnapshotSent {
+        /// Who.
+        to: NodeId,
+        /// In whose place this member sent it, if it does not lead.
+        for_leader: Option<NodeId>,
+    },
+    /// Sending a snapshot broke off; the leader decides when, and by whom, it is tried
+    /// again.
+    SnapshotNotSent {
+        /// To whom.
+        to: NodeId,
+        /// In whose place this member sent it, if it does not lead.
+        for_leader: Option<NodeId>,
+        /// What went wrong.
+        why: String,
+    },
 }
 
 /// Why a frame was not taken.
@@ -279,6 +296,15 @@ impl fmt::Display for Report {
                 "the newest snapshot cannot be read ({why}): another is taken; check the disk"
             ),
             Self::SnapshotFailed(why) => write!(f, "a snapshot failed: {why}"),
+            Self::SnapshotSent { to, for_leader: None } => {
+                write!(f, "member {:x} got a snapshot", to.0)
+            }
+            Self::SnapshotSent { to, for_leader: Some(leader) } => {
+                write!(f, "member {:x} got a snapshot, in the place of leader {:x}", to.0, leader.0)
+            }
+            Self::SnapshotNotSent { to, why, .. } => {
+                write!(f, "sending member {:x} a snapshot failed: {why}", to.0)
+            }
         }
     }
 }

@@ -27,7 +27,11 @@ pub(super) struct Disk {
     pub(super) entries: Vec<Entry>,
     pub(super) peers: BTreeMap<NodeId, KnownPeer>,
     pub(super) snapshot: Option<(SnapshotMeta, Bytes, Tally)>,
+    /// What has arrived of another, by which maker and up to where.
     pub(super) partial: Vec<u8>,
+    partial_of: (u64, Position),
+    /// Whose bytes the snapshot's are.
+    maker: u64,
     /// The snapshot that the log builds on; a witness has no file of it.
     pub(super) base: Option<SnapshotMeta>,
     /// How often it was opened.
@@ -57,6 +61,8 @@ pub(super) struct Member {
     pub(super) stopped: Option<StopReason>,
     pub(super) reports: Vec<Report>,
     pub(super) loads: u32,
+    /// Where the pieces of snapshots began that arrived.
+    pub(super) pieces: Vec<u64>,
     /// That a snapshot is saved is said later, by the test.
     pub(super) snapshots_wait: bool,
     pub(super) waiting: Vec<SnapshotDone>,
@@ -97,6 +103,7 @@ impl Member {
             stopped: None,
             reports: Vec::new(),
             loads: 0,
+            pieces: Vec::new(),
             snapshots_wait: false,
             waiting: Vec::new(),
             written_bytes: 0,
@@ -470,7 +477,8 @@ pub(super) fn snapshot_job(member: &mut Member, job: SnapshotJob) -> Option<Snap
     let disk = &mut member.disk;
     Some(match job {
         SnapshotJob::RemoveOlder { .. } => return None,
-        SnapshotJob::Save { meta, sidecar, .. } => {
+        SnapshotJob::Save { meta, sidecar, maker } => {
+            disk.maker = maker;
             disk.snapshot = Some((meta.clone(), sidecar, member.machine.clone()));
             member.snapshot_rots = false;
             let done = SnapshotDone::Saved { result: Ok(meta) };
@@ -490,23 +498,31 @@ pub(super) fn snapshot_job(member: &mut Member, job: SnapshotJob) -> Option<Snap
         SnapshotJob::ReadChunk { to, .. } if member.snapshot_rots => {
             SnapshotDone::Chunk { to, result: Err("it does not verify".into()) }
         }
-        SnapshotJob::ReadChunk { to, offset, bytes_max, .. } => {
+        SnapshotJob::ReadChunk { to, snapshot, offset, bytes_max } => {
             let (meta, file) = encode_snapshot(disk);
+            let offset = if meta.last == snapshot { offset } else { 0 };
             let end = file.len().min(offset as usize + bytes_max);
             let bytes = Bytes::copy_from_slice(&file[offset as usize..end]);
             let done = end == file.len();
             SnapshotDone::Chunk {
                 to,
-                result: Ok(SnapshotChunk { meta, maker: 1, offset, bytes, done }),
+                result: Ok(SnapshotChunk { meta, maker: disk.maker, offset, bytes, done }),
             }
         }
-        SnapshotJob::WriteChunk { meta, offset, bytes, done, .. } => {
+        SnapshotJob::WriteChunk { meta, maker, offset, bytes, done } => {
+            member.pieces.push(offset);
+            if disk.partial_of != (maker, meta.last) {
+                disk.partial_of = (maker, meta.last);
+                disk.partial.clear();
+            }
+            let done = done && disk.partial.len() as u64 == offset;
             if disk.partial.len() as u64 == offset {
                 disk.partial.extend(&bytes);
             }
             let received = disk.partial.len() as u64;
             if done {
                 let file = std::mem::take(&mut disk.partial);
+                disk.maker = maker;
                 decode_snapshot(disk, meta.clone(), &file);
             }
             SnapshotDone::Written { meta, received, done }

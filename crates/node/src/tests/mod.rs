@@ -3,6 +3,7 @@
 
 mod cluster;
 mod commands;
+mod delegated;
 mod disk;
 mod members;
 mod snapshots;

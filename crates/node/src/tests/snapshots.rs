@@ -12,7 +12,7 @@ use driftless_codec::EntryKind;
 use driftless_log::SnapshotMeta;
 use driftless_raft::{NodeId, Position, Time};
 
-fn snapshots_often(id: NodeId) -> NodeOptions {
+pub(super) fn snapshots_often(id: NodeId) -> NodeOptions {
     let mut options = NodeOptions {
         snapshot_every_entries: 10,
         retained_entries: 2,
@@ -205,7 +205,12 @@ fn a_snapshot_that_comes_while_another_is_loaded_is_loaded_after_it() {
 
 #[test]
 fn a_snapshot_that_rotted_is_replaced_and_the_follower_served() {
-    let mut cluster = elected(3, snapshots_often);
+    let options = |id| {
+        let mut options = snapshots_often(id);
+        options.raft.snapshots_from_followers = false;
+        options
+    };
+    let mut cluster = elected(3, options);
     let (leader, follower) = (cluster.leader(), cluster.followers()[0]);
     cluster.kill(follower);
     for token in 0..40 {

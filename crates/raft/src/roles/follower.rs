@@ -4,7 +4,7 @@
 
 use crate::effect::{Effect, ReadRefusal};
 use crate::raft::Context;
-use crate::types::{NodeId, ReadId, Round, Time};
+use crate::types::{NodeId, ReadId, Round, Term, Time};
 use alloc::collections::VecDeque;
 
 /// State of a follower.
@@ -20,6 +20,16 @@ pub(crate) struct Follower {
     pub(crate) election_deadline: Time,
     /// Reads passed on to `leader`, oldest first.
     pub(crate) reads: VecDeque<ForwardedRead>,
+    /// The snapshot that this member sends in the place of `leader`.
+    pub(crate) delegation: Option<Delegation>,
+}
+
+/// A snapshot to be sent in the leader's place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Delegation {
+    pub(crate) to: NodeId,
+    /// The leader's term.
+    pub(crate) term: Term,
 }
 
 /// A read that the leader was asked about.
@@ -39,6 +49,7 @@ impl Follower {
             round_heard: Round(0),
             election_deadline,
             reads: VecDeque::new(),
+            delegation: None,
         }
     }
 
@@ -59,10 +70,14 @@ impl Follower {
         });
     }
 
-    /// Refuses all reads: the leader that was asked leads no more, or is gone.
-    pub(crate) fn refuse_reads(self, context: &mut Context<'_>) {
+    /// The leader leads no more, or is gone: refuses all reads that it was asked about,
+    /// and sends nothing in its place any more.
+    pub(crate) fn end(self, context: &mut Context<'_>) {
         for read in self.reads {
             refuse(context, read.id);
+        }
+        if let Some(Delegation { to, term }) = self.delegation {
+            context.effect(Effect::StopSnapshot { to, term });
         }
     }
 }

@@ -14,7 +14,7 @@ mod replicate;
 mod transfer;
 
 pub(crate) use candidate::Candidate;
-pub(crate) use follower::{Follower, ForwardedRead};
+pub(crate) use follower::{Delegation, Follower, ForwardedRead};
 pub(crate) use followers::Followers;
 pub(crate) use leader::Leader;
 pub(crate) use pre_candidate::PreCandidate;
@@ -43,7 +43,7 @@ impl Raft {
     pub(crate) fn change_role(&mut self, context: &mut Context<'_>, role: RoleState) {
         context.leave(self.standing());
         match mem::replace(&mut self.role, role) {
-            RoleState::Follower(follower) => follower.refuse_reads(context),
+            RoleState::Follower(follower) => follower.end(context),
             RoleState::Leader(leader) => {
                 leader.reads.refuse(context);
                 if let Some(Transfer { to, .. }) = leader.transfer {
@@ -138,6 +138,7 @@ impl Raft {
                     known.pause();
                     leader.reads.ask_rest_now(context.now());
                 }
+                self.delegate_lost(peer);
             }
             _ => {}
         }

@@ -9,7 +9,7 @@ use crate::effect::Effect;
 use crate::membership::Membership;
 use crate::message::Message;
 use crate::note::Note;
-use crate::progress::{Delivery, Flow, Permission};
+use crate::progress::{Flow, Permission};
 use crate::raft::{Context, Raft};
 use crate::roles::{Leader, RoleState};
 use crate::runs::{Memberships, Runs};
@@ -28,14 +28,9 @@ impl Raft {
         let (round, last) = (leader.round, trail.last().index);
         let own = (config.id, outbox.durable_index());
         let for_witnesses = leader.last_for_witnesses(own, trail.membership(), last);
+        let mut snapshots_due = false;
         for (to, known) in leader.followers.iter_mut() {
-            if let Flow::Snapshot(delivery) = &mut known.flow
-                && matches!(delivery, Delivery::AwaitAnswerAfter(after) if known.round_heard > *after)
-            {
-                *delivery = Delivery::UnderWay { moved_at: context.now() };
-                let (resume, witness) = (known.partial, trail.membership().is_witness(to));
-                context.effect(Effect::SendSnapshot { to, term, resume, witness });
-            }
+            snapshots_due |= known.awaits_snapshot();
             let is_witness = for_witnesses < last && trail.membership().is_witness(to);
             let last = if is_witness { for_witnesses } else { last };
             // Rule SL.4: if the log reaches next_index, send from there on.
@@ -75,6 +70,9 @@ impl Raft {
                 round,
                 witness: trail.membership().is_witness(to),
             });
+        }
+        if snapshots_due {
+            self.order_snapshots(context);
         }
     }
 

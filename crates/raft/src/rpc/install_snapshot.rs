@@ -13,20 +13,32 @@ use alloc::boxed::Box;
 
 impl Raft {
     /// Receiver implementation. A later term has been adopted already.
+    ///
+    /// `from` may have sent it in the leader's place. Then it is no sign of the leader,
+    /// which may be long gone: it puts off no election, refreshes no promise that a
+    /// lease rests on, and makes nobody the leader. To install it is safe whoever sent
+    /// it, as it covers only what is committed. And the leader's log holds all of that,
+    /// so it may be told that this much of its log is stored here: `from` was in this
+    /// term when it sent it, and what is committed in this term or an earlier one
+    /// stands in the log of this term's leader (leader completeness).
     pub(crate) fn on_install_snapshot(
         &mut self,
         context: &mut Context<'_>,
-        leader: NodeId,
-        term: Term,
-        last: Position,
+        (from, leader): (NodeId, NodeId),
+        (term, last): (Term, Position),
         membership: &Membership,
     ) {
         // Rule IS.1: reply immediately if term < current_term.
         if term < self.hard_state.current_term {
-            self.reject_append(context, leader, Round(0), last, Position::ZERO);
+            self.reject_append(context, from, Round(0), last, Position::ZERO);
             return;
         }
-        if !self.follow(context, leader) {
+        let is_welcome = if from == leader {
+            self.follow(context, leader)
+        } else {
+            self.may_be_led_by(context, leader)
+        };
+        if !is_welcome {
             return;
         }
         // Rules of the host: IS.2 and IS.3 (write chunks at their offsets), IS.4

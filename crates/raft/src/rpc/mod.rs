@@ -2,13 +2,14 @@
 //! all of them.
 
 mod append_entries;
+mod delegate_snapshot;
 mod install_snapshot;
 pub(crate) mod lease;
 mod pre_vote;
 pub(crate) mod read_index;
 mod request_vote;
 
-use crate::message::Message;
+use crate::message::{DelegateReport, Message};
 use crate::note::Note;
 use crate::raft::{Context, Raft};
 use crate::roles::{Follower, RoleState};
@@ -67,8 +68,17 @@ impl Raft {
             Message::AppendRejected { term, round, prev_log, hint } => {
                 self.on_append_rejected(context, from, (term, round), prev_log, hint);
             }
-            Message::InstallSnapshot { term, last, ref membership } => {
-                self.on_install_snapshot(context, from, term, last, membership);
+            Message::InstallSnapshot { term, leader, last, ref membership } => {
+                self.on_install_snapshot(context, (from, leader), (term, last), membership);
+            }
+            Message::DelegateSnapshot { term, to, least, resume } => {
+                self.on_delegate_snapshot(context, from, (to, least), term, resume);
+            }
+            Message::RecallSnapshot { term, to } => {
+                self.on_recall_snapshot(context, from, term, to);
+            }
+            Message::DelegateReport { term, to, report } => {
+                self.on_delegate_report(context, from, (to, term), report);
             }
             Message::TimeoutNow { term } => self.on_timeout_now(context, from, term),
             Message::Read { id } => self.on_read(context, from, id),
@@ -102,6 +112,20 @@ impl Raft {
             }
         }
     }
+
+    /// Whether `leader` may lead the current term, as far as is known here.
+    fn may_be_led_by(&self, context: &mut Context<'_>, leader: NodeId) -> bool {
+        let may = match &self.role {
+            RoleState::Follower(follower) => follower.leader.is_none_or(|known| known == leader),
+            RoleState::PreCandidate(_) | RoleState::Candidate(_) => true,
+            RoleState::Leader(_) => false,
+        };
+        if !may {
+            let term = self.hard_state.current_term;
+            context.note(|| Note::SecondLeader { term, from: leader });
+        }
+        may
+    }
 }
 
 /// The term that the sender of this message claims to be in. A pre-vote is
@@ -115,6 +139,9 @@ fn term_claimed(message: &Message) -> Option<Term> {
         | Message::AppendStored { term, .. }
         | Message::AppendRejected { term, .. }
         | Message::InstallSnapshot { term, .. }
+        | Message::DelegateSnapshot { term, .. }
+        | Message::RecallSnapshot { term, .. }
+        | Message::DelegateReport { term, .. }
         | Message::TimeoutNow { term }
         | Message::PreVoteReply { term, granted: false } => Some(term),
         Message::PreVote { .. }
@@ -141,6 +168,7 @@ fn is_well_formed(message: &Message) -> bool {
         | Message::VoteReply { term: claimed, .. }
         | Message::AppendHeard { term: claimed, .. }
         | Message::TimeoutNow { term: claimed }
+        | Message::RecallSnapshot { term: claimed, .. }
         | Message::AppendStored { term: claimed, .. } => term(claimed),
         Message::AppendRejected { term: claimed, prev_log, hint, .. } => {
             term(claimed) && position(prev_log) && position(hint)
@@ -151,7 +179,17 @@ fn is_well_formed(message: &Message) -> bool {
                 && follow_on(*prev_log, runs, *claimed)
                 && stand_in(runs, memberships)
         }
-        Message::InstallSnapshot { term: claimed, last, membership } => {
+        Message::DelegateSnapshot { term: claimed, least, resume, .. } => {
+            term(claimed) && least.0 < PLAUSIBLE_MAX && position(&resume.0)
+        }
+        Message::DelegateReport { term: claimed, report, .. } => {
+            term(claimed)
+                && match report {
+                    DelegateReport::Progress { snapshot, .. } => position(snapshot),
+                    DelegateReport::Ended(_) => true,
+                }
+        }
+        Message::InstallSnapshot { term: claimed, last, membership, .. } => {
             term(claimed)
                 && position(last)
                 && last.term <= *claimed

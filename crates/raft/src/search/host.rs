@@ -5,7 +5,7 @@
 //! messages that their receiver ignores, now and for ever, or could only refuse
 //! because their term has passed (`is_ignored`).
 
-use super::check::{self, Ghost};
+use super::check::{self, Ghost, holds};
 use super::mutant::{self, Mutant};
 use super::std::hash::DefaultHasher;
 use super::table::{ByFingerprint, both};
@@ -14,7 +14,7 @@ use crate::progress::Flow;
 use crate::roles::RoleState;
 use crate::{
     Effect, Effects, Index, Input, Membership, MembershipEntry, Message, Moment, NodeId, Position,
-    Raft, ReadId, Restored, Role, Source, Ticket,
+    Raft, ReadId, Restored, Role, SnapshotOutcome, Source, Ticket,
 };
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -195,18 +195,27 @@ impl World {
                 now.sent.push((to, message));
                 inputs.push_back(Input::Sent { to, term, last, bytes: 1 });
             }
-            Effect::SendSnapshot { to, term, .. } => {
+            Effect::SendSnapshot { to, term, leader, least, .. } => {
                 now.met.push("a snapshot is sent");
                 if self.rules.mutant == Some(Mutant::NeverSendsSnapshot) {
                     return Ok(());
                 }
                 let last = member.disk.trail.base();
+                if last.index < least || !holds(member.raft.trail(), last) {
+                    let outcome = SnapshotOutcome::Failed;
+                    inputs.push_back(Input::SnapshotSent { to, term, outcome });
+                    return Ok(());
+                }
+                if leader != member.raft.id() {
+                    now.met.push("a follower sends a snapshot");
+                }
                 let mut membership = member.raft.trail().membership_at(last.index).clone();
                 if self.rules.mutant == Some(Mutant::SnapshotOldMembership) {
                     membership = self.ghost.value.first_membership();
                 }
                 let membership = Box::new(membership);
-                now.sent.push((to, Message::InstallSnapshot { term, last, membership }));
+                let message = Message::InstallSnapshot { term, leader, last, membership };
+                now.sent.push((to, message));
             }
             Effect::Accept { .. } => now.met.push("a proposal is accepted"),
             Effect::AcceptChange { membership, .. } => now.met.push(if membership.is_joint() {
@@ -294,7 +303,17 @@ pub(crate) fn is_ignored(envelope: &Envelope, receiver: &Member) -> bool {
         }
         Message::Append { term, .. }
         | Message::InstallSnapshot { term, .. }
+        | Message::DelegateSnapshot { term, .. }
+        | Message::RecallSnapshot { term, .. }
         | Message::TimeoutNow { term } => term < durable.current_term,
+        Message::DelegateReport { term, to, .. } => {
+            let known = match &receiver.raft.role {
+                RoleState::Leader(leader) if now == term => leader.followers.get(to),
+                _ => None,
+            };
+            let news = known.is_some_and(|known| known.is_sent_by(envelope.from));
+            term <= durable.current_term && !news
+        }
         Message::PreVote { term, .. }
         | Message::PreVoteReply { term, .. }
         | Message::VoteReply { term, vote_granted: false } => term <= durable.current_term,

@@ -99,6 +99,8 @@ pub(crate) struct Rules {
     pub(crate) check_quorum: bool,
     /// Whether there are leases; clocks are off by half at most.
     pub(crate) lease: bool,
+    /// As `snapshots_from_followers` in [`Config`].
+    pub(crate) delegates: bool,
     /// Whether `AppendHeard` is delivered: where nothing rests on it, it is lost.
     pub(crate) hears: bool,
     /// What a leader may be asked to change.
@@ -134,6 +136,7 @@ impl Rules {
         let mut config = Config {
             pre_vote: self.pre_vote,
             check_quorum: self.check_quorum,
+            snapshots_from_followers: self.delegates,
             message_bytes_max: 1,
             ..Config::new(name(id))
         };

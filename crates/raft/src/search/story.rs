@@ -32,6 +32,7 @@ pub(crate) fn beginning(disks: &[Restored], rules: &Rules) -> Vec<String> {
     flag(!rules.pre_vote, "no-pre-vote");
     flag(!rules.check_quorum, "no-check-quorum");
     flag(rules.lease, "lease");
+    flag(rules.delegates, "delegate");
     flag(rules.has_clocks(), "ticks");
     let mut told = vec![format!("members {first} {}", flags.join(" "))];
     for (id, disk) in disks.iter().enumerate() {
@@ -158,6 +159,7 @@ fn set_up(setting: &[&str], rules: &Rules) -> World {
                 rules.pre_vote = !flags.contains(&"no-pre-vote");
                 rules.check_quorum = !flags.contains(&"no-check-quorum");
                 rules.lease = flags.contains(&"lease");
+                rules.delegates = flags.contains(&"delegate");
                 disks = vec![Restored::of(Membership::of((0..size).map(name))); size];
             }
             ["join", _] => disks.push(nobody()),

@@ -107,6 +107,7 @@ fn beginning(dice: &mut Dice) -> World {
         check_quorum: lease || dice.below(2) == 0,
         lease,
         hears: true,
+        delegates: true,
         changes: changes(),
         ticks: ticks(dice),
         ..Rules::default()

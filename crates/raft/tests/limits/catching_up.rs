@@ -8,7 +8,10 @@ use driftless_raft::{Effect, Index, Input, Position, Run, SnapshotOutcome, Term}
 
 /// Nine entries, of which Bob holds all and Carol five; both just answered.
 fn carol_behind(catch_up_entries_max: u64) -> Member {
-    let mut me = in_office(|config| config.catch_up_entries_max = catch_up_entries_max);
+    let mut me = in_office(|config| {
+        config.catch_up_entries_max = catch_up_entries_max;
+        config.snapshots_from_followers = false;
+    });
     me.step(Input::Propose { count: 8 });
     me.sync();
     me.hear(BOB, stored(1, 9));

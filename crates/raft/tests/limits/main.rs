@@ -8,6 +8,7 @@
 mod one_member;
 
 mod catching_up;
+mod delegating;
 mod flow;
 mod malformed;
 mod reading;

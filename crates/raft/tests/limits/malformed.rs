@@ -3,7 +3,8 @@
 
 use super::one_member::{BOB, CAROL, ME, at, follower};
 use driftless_raft::{
-    Effects, Index, Input, Membership, Message, Moment, NodeId, Note, Position, Round, Run, Term,
+    DelegateReport, Effects, Index, Input, Membership, Message, Moment, NodeId, Note, Position,
+    Round, Run, Term,
 };
 
 /// Terms and indices from here on are taken for nonsense.
@@ -146,7 +147,7 @@ fn memberships_stand_among_the_entries_in_order_and_name_voters() {
 fn a_snapshot_is_of_a_group_and_of_no_later_term() {
     let said = |term, last, voters: &[NodeId]| {
         let membership = Box::new(Membership::of(voters.iter().copied()));
-        Message::InstallSnapshot { term: Term(term), last, membership }
+        Message::InstallSnapshot { term: Term(term), leader: BOB, last, membership }
     };
     let all = [ME, BOB, CAROL];
     assert!(!is_ignored(BOB, said(6, at(6, 9), &all)));
@@ -155,4 +156,28 @@ fn a_snapshot_is_of_a_group_and_of_no_later_term() {
     assert!(is_ignored(BOB, said(6, at(6, 9), &[])));
     assert!(is_ignored(BOB, said(6, at(6, NONSENSE), &all)));
     assert!(is_ignored(BOB, said(NONSENSE, at(6, 9), &all)));
+}
+
+#[test]
+fn what_concerns_snapshots_in_anothers_place_is_of_plausible_terms_and_places() {
+    let order = |term, least, last| Message::DelegateSnapshot {
+        term: Term(term),
+        to: CAROL,
+        least: Index(least),
+        resume: (last, u64::MAX),
+    };
+    assert!(!is_ignored(BOB, order(6, NONSENSE - 1, at(5, 9))));
+    assert!(is_ignored(BOB, order(NONSENSE, 4, at(5, 9))));
+    assert!(is_ignored(BOB, order(6, NONSENSE, at(5, 9))));
+    assert!(is_ignored(BOB, order(6, 4, at(5, NONSENSE))));
+    let recall = |term| Message::RecallSnapshot { term: Term(term), to: CAROL };
+    assert!(!is_ignored(BOB, recall(6)));
+    assert!(is_ignored(BOB, recall(NONSENSE)));
+    let report = |term, snapshot| {
+        let report = DelegateReport::Progress { snapshot, received: u64::MAX };
+        Message::DelegateReport { term: Term(term), to: CAROL, report }
+    };
+    assert!(!is_ignored(BOB, report(6, at(5, 9))));
+    assert!(is_ignored(BOB, report(NONSENSE, at(5, 9))));
+    assert!(is_ignored(BOB, report(6, at(NONSENSE, 9))));
 }

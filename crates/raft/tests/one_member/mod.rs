@@ -18,7 +18,8 @@ pub(crate) struct Member {
 }
 
 /// A follower in `term` with this log, everything durable, nothing applied.
-/// Pre-vote and check-quorum are off: these tests are about the paper's rules.
+/// Pre-vote and check-quorum are off, and nobody sends snapshots in another's place:
+/// these tests are about the paper's rules.
 pub(crate) fn follower(term: u64, log: &[Run]) -> Member {
     let mut trail = Trail::of(Membership::of([ME, BOB, CAROL]));
     for &run in log {
@@ -26,8 +27,16 @@ pub(crate) fn follower(term: u64, log: &[Run]) -> Member {
     }
     let hard_state = HardState { current_term: Term(term), ..HardState::default() };
     let restored = Restored { hard_state, trail, replacement: None };
-    let config = Config { pre_vote: false, check_quorum: false, ..Config::new(ME) };
-    started(config, restored)
+    started(plain(), restored)
+}
+
+pub(crate) fn plain() -> Config {
+    Config {
+        pre_vote: false,
+        check_quorum: false,
+        snapshots_from_followers: false,
+        ..Config::new(ME)
+    }
 }
 
 /// A member that starts so.
@@ -117,9 +126,10 @@ pub(crate) fn request(term: u64, last_log: Position) -> Message {
     Message::RequestVote { term: Term(term), last_log, transfer: false }
 }
 
+/// A snapshot of Bob's, who leads.
 pub(crate) fn snapshot(term: u64, last: Position) -> Message {
     let membership = Box::new(Membership::of([ME, BOB, CAROL]));
-    Message::InstallSnapshot { term: Term(term), last, membership }
+    Message::InstallSnapshot { term: Term(term), leader: BOB, last, membership }
 }
 
 pub(crate) fn sent(effects: &[Effect]) -> Vec<(NodeId, Message)> {

@@ -1,7 +1,9 @@
 //! How the stories put messages, records and logs into words. An entry is
 //! `index^term`.
 
-use driftless_raft::{Membership, Message, NodeId, Persist, Position, Run, Source, Trail};
+use driftless_raft::{
+    DelegateReport, Membership, Message, NodeId, Persist, Position, Run, Source, Trail,
+};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
@@ -53,6 +55,22 @@ pub(crate) fn message(message: &Message) -> String {
         Message::InstallSnapshot { term, last, .. } => {
             format!("InstallSnapshot term {term}, up to {last}")
         }
+        Message::DelegateSnapshot { term, to, least, resume } => {
+            let mut text = format!("DelegateSnapshot term {term}: one up to {least} for S{to}");
+            if resume.1 > 0 {
+                write!(text, ", from byte {} of that up to {}", resume.1, resume.0).unwrap();
+            }
+            text
+        }
+        Message::RecallSnapshot { term, to } => format!("RecallSnapshot term {term}, for S{to}"),
+        Message::DelegateReport { term, to, report } => match report {
+            DelegateReport::Progress { snapshot, received } => {
+                format!("DelegateReport term {term}: S{to} has {received} bytes up to {snapshot}")
+            }
+            DelegateReport::Ended(outcome) => {
+                format!("DelegateReport term {term}: {outcome:?} to S{to}")
+            }
+        },
         Message::TimeoutNow { term } => format!("TimeoutNow term {term}"),
         Message::Read { id } => format!("Read {id}"),
         Message::ReadReply { id, index: Some(index) } => format!("ReadReply {id}: see {index}"),

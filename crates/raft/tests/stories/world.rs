@@ -4,7 +4,7 @@
 //! | words | what happens |
 //! |---|---|
 //! | `members 3` | three members, S1 to S3, with empty disks |
-//! | `members 3 no-pre-vote no-check-quorum small` | the same, otherwise configured; `small`: an entry a message; `chunks`: snapshots go by pieces; `readmit`: who lost its disk and caught up becomes a voter; `lease`: with leases, clocks within 10 %; `ranked`: S3 goes first, then S2 |
+//! | `members 3 no-pre-vote no-check-quorum small` | the same, otherwise configured; `small`: an entry a message; `chunks`: snapshots go by pieces; `delegate`: and other members send them; `readmit`: who lost its disk and caught up becomes a voter; `lease`: with leases, clocks within 10 %; `ranked`: S3 goes first, then S2 |
 //! | `members 3 ticks` | an election timeout is 4 µs and a heartbeat 1, without jitter, and leases allow for clocks off by half: for stories that a search found |
 //! | `log S1 term 6: 1 1 4` | S1 starts over with this term and these entries; `log S1 term 6 vote S2: 1 1, 2 is S1 S2`: and with this vote, and that membership at 2 |
 //! | `campaign S1` | S1 seeks election |
@@ -238,6 +238,7 @@ impl World {
         if flag("readmit") {
             config.promotion = Promotion::Readmitted;
         }
+        config.snapshots_from_followers = flag("delegate");
         if flag("lease") {
             config.lease_drift_ppm = Some(100_000);
         }
@@ -473,6 +474,13 @@ impl World {
             Effect::StopSnapshot { to, .. } => {
                 self.say(id, &format!("stops the snapshot for S{to}"));
             }
+            Effect::SendSnapshot { to, term, least, .. }
+                if self.raft(id).trail().base().index < least =>
+            {
+                self.say(id, &format!("has no snapshot up to {least} for S{to}"));
+                let outcome = SnapshotOutcome::Failed;
+                self.step(id, Input::SnapshotSent { to, term, outcome });
+            }
             Effect::SendSnapshot { to, resume, .. } if self.flag("chunks") => {
                 let from = match resume {
                     Some((snapshot, bytes)) => format!("byte {bytes} of that up to {snapshot}"),
@@ -480,11 +488,11 @@ impl World {
                 };
                 self.say(id, &format!("sends S{to} a snapshot, from {from}"));
             }
-            Effect::SendSnapshot { to, term, .. } => {
+            Effect::SendSnapshot { to, term, leader, .. } => {
                 let last = self.raft(id).trail().base();
                 let membership = self.raft(id).trail().membership_at(last.index).clone();
                 let membership = Box::new(membership);
-                self.send(id, to, Message::InstallSnapshot { term, last, membership });
+                self.send(id, to, Message::InstallSnapshot { term, leader, last, membership });
             }
             Effect::Accept { first, count } => {
                 self.say(id, &format!("accepts {count} from {first} on"));
