@@ -11,6 +11,7 @@ mod catching_up;
 mod delegating;
 mod flow;
 mod malformed;
+mod quorums;
 mod reading;
 mod standing;
 mod timeouts;

@@ -1,0 +1,93 @@
+//! Who counts, and until when: answers that are too old, and a disk that is not the
+//! one which promised something.
+
+use super::flow::in_office;
+use super::one_member::{
+    BOB, CAROL, ME, Member, TIMEOUT, append, at, granted, heard_by, request, sent, started,
+};
+use driftless_raft::{Config, Effect, Input, Membership, Message, Restored, Role, TransferRefusal};
+
+/// A leader that checks its quorum, which both answered in the first round.
+fn heard() -> Member {
+    let mut me = in_office(|config| config.check_quorum = true);
+    me.hear(BOB, heard_by(1, 1));
+    me.hear(CAROL, heard_by(1, 1));
+    me
+}
+
+#[test]
+fn a_leader_without_a_quorum_for_an_election_timeout_steps_down() {
+    let mut me = heard();
+    me.wait(TIMEOUT - 1);
+    assert_eq!(me.raft.role(), Role::Leader);
+    let mut me = heard();
+    me.wait(TIMEOUT);
+    assert_eq!(me.raft.role(), Role::Follower);
+}
+
+fn transfer_refused(me: &mut Member) -> Option<TransferRefusal> {
+    let deadline = me.now.after(TIMEOUT);
+    let effects = me.step(Input::TransferLeadership { to: BOB, deadline });
+    effects.iter().find_map(|effect| match effect {
+        Effect::RefuseTransfer { reason } => Some(*reason),
+        _ => None,
+    })
+}
+
+#[test]
+fn leadership_goes_to_nobody_who_was_not_heard_of_late() {
+    let unreachable = Some(TransferRefusal::Unreachable(BOB));
+    // Never in this term, although it was just elected.
+    assert_eq!(transfer_refused(&mut in_office(|_| {})), unreachable);
+    let after = |micros| {
+        let mut me = in_office(|_| {});
+        me.hear(BOB, heard_by(1, 1));
+        me.now = me.now.after(micros);
+        transfer_refused(&mut me)
+    };
+    assert_eq!(after(0), None);
+    assert_eq!(after(TIMEOUT - 1), None);
+    assert_eq!(after(TIMEOUT), unreachable);
+}
+
+/// Whether a member whose disk, number 5, replaces a lost one votes for Bob and can
+/// be elected, by what the membership says of it.
+fn votes_and_runs(is_voter: bool, readmitted: Option<u64>) -> [bool; 2] {
+    let mut membership = Membership::of([ME, BOB, CAROL]);
+    if !is_voter {
+        membership.voters.remove(&ME);
+        membership.learners.insert(ME);
+    }
+    membership.readmitted.extend(readmitted.map(|incarnation| (ME, incarnation)));
+    let start = || {
+        let config = Config { pre_vote: false, check_quorum: false, ..Config::new(ME) };
+        let restored = Restored { replacement: Some(5), ..Restored::of(membership.clone()) };
+        started(config, restored)
+    };
+    let mut voter = start();
+    voter.hear(BOB, request(1, at(0, 0)));
+    let votes = sent(&voter.sync()) == [(BOB, granted(1))];
+    let mut candidate = start();
+    candidate.step(Input::Campaign);
+    [votes, candidate.raft.role() == Role::Candidate]
+}
+
+#[test]
+fn whoever_lost_its_disk_votes_when_the_group_says_so_of_the_new_one() {
+    assert_eq!(votes_and_runs(true, Some(5)), [true; 2]);
+    // The group knows nothing of the loss yet, or of another disk.
+    assert_eq!(votes_and_runs(true, None), [false; 2]);
+    assert_eq!(votes_and_runs(true, Some(4)), [false; 2]);
+    // It knows, and does not trust it yet.
+    assert_eq!(votes_and_runs(false, Some(5)), [false; 2]);
+}
+
+#[test]
+fn a_message_of_a_round_that_was_answered_is_not_answered_again() {
+    let mut me = super::one_member::follower(1, &[]);
+    let answers = |effects: &[Effect]| sent(effects).into_iter().map(|(_, it)| it).collect();
+    let first: Vec<Message> = answers(&me.hear(BOB, append(1, at(0, 0), &[], 0)));
+    assert_eq!(first, [heard_by(1, 1), super::one_member::stored(1, 0)]);
+    let again: Vec<Message> = answers(&me.hear(BOB, append(1, at(0, 0), &[], 0)));
+    assert_eq!(again, []);
+}
