@@ -29,7 +29,7 @@ fn small(config: &mut Config) {
 }
 
 /// What may be sent to Bob: from where, and how many bytes.
-fn to_bob(effects: &[Effect]) -> Option<(u64, u64)> {
+pub(crate) fn to_bob(effects: &[Effect]) -> Option<(u64, u64)> {
     effects.iter().find_map(|effect| match effect {
         Effect::SendEntries { to: BOB, prev, bytes_max, .. } => Some((prev.index.0, *bytes_max)),
         _ => None,
@@ -40,7 +40,7 @@ fn sent_to_bob(me: &mut Member, last: u64, bytes: u64) -> Option<(u64, u64)> {
     to_bob(&me.step(Input::Sent { to: BOB, term: Term(1), last: Index(last), bytes }))
 }
 
-fn bob(me: &Member) -> &Progress {
+pub(crate) fn bob(me: &Member) -> &Progress {
     me.raft.followers().find(|&(id, _)| id == BOB).unwrap().1
 }
 

@@ -7,6 +7,7 @@
 #[path = "../one_member/mod.rs"]
 mod one_member;
 
+mod answers;
 mod catching_up;
 mod delegating;
 mod flow;
