@@ -37,6 +37,7 @@ const CATALOGUE: &[(Mutant, u8, &str)] = &[
     (Mutant::LeaseOverTransfer, 22, "lease kept over a transfer"),
     (Mutant::LeaseOverPause, 22, "lease kept over a pause"),
     (Mutant::PromiseLostInRestart, 22, "a lease's promise forgotten in a restart"),
+    (Mutant::DelegateLeads, 22, "who sends a snapshot in the leader's place is promised a lease"),
     (Mutant::SnapshotOverNewer, 23, "snapshot over newer state"),
     (Mutant::PurgesEarly, 24, "purge before the snapshot is durable"),
     (Mutant::SnapshotOldMembership, 25, "snapshot with an old membership"),

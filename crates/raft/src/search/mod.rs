@@ -14,6 +14,7 @@ extern crate std;
 
 mod catalogue;
 mod check;
+mod delegates;
 mod elections;
 mod host;
 mod leadership;

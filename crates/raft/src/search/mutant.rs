@@ -63,6 +63,9 @@ pub(crate) enum Mutant {
     LeaseOverPause,
     /// 22: a restart ends the promise that a lease rests on.
     PromiseLostInRestart,
+    /// 22: whoever sends a snapshot in the leader's place is taken for a leader, and
+    /// what a lease rests on is promised anew, to it.
+    DelegateLeads,
     /// 23: a snapshot is installed over what is newer.
     SnapshotOverNewer,
     /// 24: a log is let go before the snapshot that covers it is durable.
@@ -172,6 +175,7 @@ pub(crate) fn step(
 fn before(mutant: Mutant, raft: &mut Raft, input: &mut Input) {
     let Input::Receive { from, message } = input else { return };
     match (mutant, message) {
+        (Mutant::DelegateLeads, Message::InstallSnapshot { leader, .. }) => *leader = *from,
         (Mutant::VotesTwice, Message::RequestVote { term, .. })
             if *term == raft.hard_state.current_term
                 && !matches!(raft.role, RoleState::Leader(_)) =>

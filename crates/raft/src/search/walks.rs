@@ -9,8 +9,8 @@ use super::check;
 use super::scene::{Bounds, Rules, Tick};
 use super::std::println;
 use super::suite::{
-    CHANGED, COMMITTED, COMMITTED_OLD, COMPACTED, EARLY, HANDED_OVER, INSTALLED, LEASED, LEFT,
-    LOST, PROPOSED, REJECTED, REJOINED, REMOVED, RIVALS, SERVED, TRUNCATED,
+    CHANGED, COMMITTED, COMMITTED_OLD, COMPACTED, DELEGATED, EARLY, HANDED_OVER, INSTALLED, LEASED,
+    LEFT, LOST, PROPOSED, REJECTED, REJOINED, REMOVED, RIVALS, SERVED, TRUNCATED,
 };
 use super::world::{Action, Met, NEW_DISK, World, name, number};
 use super::{Violation, attempt, story};
@@ -220,6 +220,7 @@ fn walks(seeds: core::ops::Range<u64>, steps: usize) {
         COMMITTED,
         COMMITTED_OLD,
         COMPACTED,
+        DELEGATED,
         EARLY,
         HANDED_OVER,
         INSTALLED,

@@ -109,6 +109,9 @@ stories! {
     lease_outlives_term
     lease_promise_after_leap
     read_deadline
+    delegate
+    delegate_declined
+    delegate_leader_lost
     found_old_term_counted
     found_removed_leader_counted
     found_late_snapshot
