@@ -3,9 +3,12 @@
 
 use super::flow::in_office;
 use super::one_member::{
-    BOB, CAROL, ME, Member, TIMEOUT, append, at, granted, heard_by, request, sent, started,
+    BOB, CAROL, ME, Member, TIMEOUT, append, at, candidate, granted, heard_by, request, sent,
+    started,
 };
-use driftless_raft::{Config, Effect, Input, Membership, Message, Restored, Role, TransferRefusal};
+use driftless_raft::{
+    Config, Effect, Input, Membership, Message, Restored, Role, Term, TransferRefusal,
+};
 
 /// A leader that checks its quorum, which both answered in the first round.
 fn heard() -> Member {
@@ -48,6 +51,48 @@ fn leadership_goes_to_nobody_who_was_not_heard_of_late() {
     assert_eq!(after(0), None);
     assert_eq!(after(TIMEOUT - 1), None);
     assert_eq!(after(TIMEOUT), unreachable);
+}
+
+#[test]
+fn the_chosen_one_is_told_with_every_heartbeat_and_not_more_often() {
+    let mut me = in_office(|_| {});
+    me.hear(BOB, heard_by(1, 1));
+    let told = |effects: &[Effect]| {
+        let term = Term(1);
+        sent(effects).contains(&(BOB, Message::TimeoutNow { term }))
+    };
+    let deadline = me.now.after(TIMEOUT);
+    assert!(told(&me.step(Input::TransferLeadership { to: BOB, deadline })));
+    assert!(!told(&me.wait(1)));
+    assert!(told(&me.wait(99_999)));
+    assert!(!told(&me.wait(1)));
+}
+
+#[test]
+fn only_a_follower_that_may_lead_takes_over_and_only_in_that_term() {
+    let takes_over = |mut me: Member, term| {
+        let before = me.raft.term();
+        me.hear(BOB, Message::TimeoutNow { term: Term(term) });
+        (me.raft.role(), me.raft.term()) == (Role::Candidate, before.next())
+    };
+    let follower = || super::one_member::follower(3, &[]);
+    assert!(takes_over(follower(), 3));
+    assert!(!takes_over(follower(), 2));
+    // It is a candidate already, and asks for votes of this term.
+    assert!(!takes_over(candidate(2, &[]), 3));
+    let mut learner = Membership::of([BOB, CAROL]);
+    learner.learners.insert(ME);
+    let mut me = started(Config::new(ME), Restored::of(learner));
+    me.hear(BOB, append(3, at(0, 0), &[], 0));
+    assert!(!takes_over(me, 3));
+    // A disk that does not answer.
+    let mut me = follower();
+    me.step(Input::DiskStalled);
+    assert!(!takes_over(me, 3));
+    let mut me = follower();
+    me.step(Input::DiskStalled);
+    me.step(Input::DiskRecovered);
+    assert!(takes_over(me, 3));
 }
 
 /// Whether a member whose disk, number 5, replaces a lost one votes for Bob and can
