@@ -336,6 +336,27 @@ async fn a_member_moves_to_another_address() {
     world.stop_all().await;
 }
 
+/// One that was away while another moved knows it where it was, and the two are the only
+/// ones left: it learns from being called where to answer.
+#[tokio::test]
+async fn who_has_moved_says_so_itself() {
+    let mut world = World::new(3);
+    world.say(1, "before").await;
+    world.stop(3).await;
+    world.stop(2).await;
+    let before = world.addresses.clone();
+    world.give_address(2);
+    world.run(2, world.builder(2, &world.addresses));
+    let address = world.addresses[&2].clone();
+    world.handle(1).update_address(NodeId(2), address, soon()).await.unwrap();
+    world.say(2, "moved").await;
+    world.stop(1).await;
+    world.run(3, world.builder(3, &before));
+    world.say(3, "after").await;
+    assert_eq!(contents(&world.handle(2)).await, ["before", "moved", "after"]);
+    world.stop_all().await;
+}
+
 #[tokio::test]
 async fn who_knows_an_address_finds_the_cluster() {
     let mut world = World::new(2);

@@ -3,6 +3,7 @@
 
 use crate::port::{Action, NodeOptions};
 use crate::roster::Roster;
+use driftless_codec::ADDRESS_BYTES_MAX;
 use driftless_raft::{Membership, NodeId, Raft, Role, Time};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,6 +35,17 @@ impl<'a> Who<'a> {
         self.roster.address(id).or_else(|| self.named.get(&id).map(String::as_str))
     }
 
+    /// Where this member is reached, for those whom it calls: as it was told at its
+    /// start, and as the group says. Either may be the newer.
+    pub(crate) fn own_address(&self) -> String {
+        let named = self.named.get(&self.me).map(String::as_str);
+        let both = joined([named, self.roster.address(self.me)]);
+        if both.len() <= ADDRESS_BYTES_MAX {
+            return both;
+        }
+        self.address(self.me).unwrap_or_default().to_owned()
+    }
+
     /// Whether `id` is a member, or was until an entry that may not stay.
     fn is_around(&self, id: NodeId) -> bool {
         self.in_force.contains(id) || self.roster.membership().contains(id)
@@ -45,11 +57,25 @@ impl<'a> Who<'a> {
     }
 }
 
+/// All that these addresses name, each once, with commas between them.
+fn joined<const COUNT: usize>(addresses: [Option<&str>; COUNT]) -> String {
+    let parts = addresses.into_iter().flatten().flat_map(|address| address.split(','));
+    let mut all: Vec<&str> = Vec::new();
+    for part in parts.map(str::trim).filter(|part| !part.is_empty()) {
+        if !all.contains(&part) {
+            all.push(part);
+        }
+    }
+    all.join(",")
+}
+
 /// The links that the world was told to keep.
 #[derive(Debug, Default)]
 pub(crate) struct Dialling {
     dialled: BTreeMap<NodeId, String>,
-    /// Where callers say that they are reached, of whom nothing else is known.
+    /// Where callers say that they are reached. One that has moved, or of whom nothing
+    /// is known yet, can be answered so before the log says where it is: who lags behind
+    /// could not catch up otherwise.
     returns: BTreeMap<NodeId, String>,
     /// Removed members that are linked still, so that they hear the last of it,
     /// and until when.
@@ -93,11 +119,11 @@ impl Dialling {
         wanted.retain(|id| *id != who.me && !who.is_gone(*id));
         self.returns.retain(|id, _| wanted.contains(id));
         for &peer in &wanted {
-            let returns = || self.returns.get(&peer).map(String::as_str);
-            let Some(address) = who.address(peer).or_else(returns) else { continue };
-            if self.dialled.get(&peer).is_none_or(|before| before != address) {
-                self.dialled.insert(peer, address.to_owned());
-                actions.push(Action::Dial { peer, address: address.to_owned() });
+            let returns = self.returns.get(&peer).map(String::as_str);
+            let address = joined([who.address(peer), returns]);
+            if !address.is_empty() && self.dialled.get(&peer) != Some(&address) {
+                self.dialled.insert(peer, address.clone());
+                actions.push(Action::Dial { peer, address });
             }
         }
         self.leaving.retain(|id, _| who.is_gone(*id));

@@ -91,7 +91,7 @@ impl Links {
             node_id: self.identity.node_id,
             disk: self.disk(who),
             to: peer,
-            address: who.address(who.me).unwrap_or_default().to_owned(),
+            address: who.own_address(),
         });
         self.write(link, &hello, actions);
     }

@@ -68,6 +68,7 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
         };
         self.open.is_empty()
             && self.wishes.is_empty()
+            && self.moving.is_empty()
             && *membership == self.committed
             && !membership.is_joint()
             && self.members.values().filter(|member| !is_member(member)).all(|other| !leads(other))

@@ -237,6 +237,8 @@ pub enum Wish {
     Remove(Who),
     /// Several voters come and go at once, through a joint membership.
     Several,
+    /// A member is to be reached elsewhere.
+    Move(Who),
 }
 
 impl fmt::Display for Wish {
@@ -249,6 +251,7 @@ impl fmt::Display for Wish {
             Self::Demote(who) => write!(f, "{who} to be a learner"),
             Self::Remove(who) => write!(f, "{who} to go"),
             Self::Several => write!(f, "several members to come and go"),
+            Self::Move(who) => write!(f, "{who} to be elsewhere"),
         }
     }
 }

@@ -64,6 +64,7 @@ mod log_work;
 mod machine_work;
 mod member;
 mod memberships;
+mod moves;
 mod narration;
 mod network;
 mod operator;

@@ -4,7 +4,7 @@ use crate::fault::Sabotage;
 use crate::invariants::{Breach, hold};
 use crate::member::{Dialled, Member};
 use crate::narration::told;
-use crate::network::{Call, Connection, ConnectionId, End, Process, at_address};
+use crate::network::{Call, Connection, ConnectionId, End, Process, places};
 use crate::report::Situation;
 use crate::workload::Workload;
 use crate::world::{Happening, ToNode, World};
@@ -26,7 +26,7 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
 
     /// A node wants to be linked with `peer`, who is reached at `address`.
     pub(crate) fn dials(&mut self, process: Process, peer: NodeId, address: &str) {
-        let Some(at) = at_address(address) else { return };
+        let at = places(address);
         let number = self.next_call;
         let dials = &mut self.running(process).dials;
         if let Some(dialled) = dials.get_mut(&peer) {
@@ -49,12 +49,29 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
         }
     }
 
-    /// Where a call goes, if its node still wants it.
-    fn wanted(&self, call: Call) -> Option<NodeId> {
-        let running = self.members[&call.from.member].running.as_ref()?;
-        let dialled = running.dials.get(&call.peer)?;
-        let is_wanted = running.process == call.from && dialled.number == call.number;
-        is_wanted.then_some(dialled.at)
+    /// Whether the node of a call still wants it.
+    fn is_wanted(&self, call: Call) -> bool {
+        let running = self.members[&call.from.member].running.as_ref();
+        running.is_some_and(|running| {
+            let dialled = running.dials.get(&call.peer);
+            let is_the_last = dialled.is_some_and(|dialled| dialled.number == call.number);
+            is_the_last && running.process == call.from
+        })
+    }
+
+    /// Who answers a call.
+    fn called(&self, call: Call) -> Option<Process> {
+        let from = call.from.member;
+        let running = self.members[&from].running.as_ref()?;
+        let answers = |member: &Member<M>| {
+            let cut = self.network.is_cut(from, member.id) || self.network.is_cut(member.id, from);
+            member.process().filter(|_| !cut && member.id != from)
+        };
+        let at = running.dials.get(&call.peer)?.at.iter();
+        let mut there = at.filter_map(|place| {
+            self.members.get(&place.member).filter(|member| member.place == *place)
+        });
+        there.find_map(answers)
     }
 
     pub(crate) fn dial_later(&mut self, call: Call) {
@@ -64,7 +81,7 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
     }
 
     pub(crate) fn dial(&mut self, call: Call) {
-        if self.wanted(call).is_some() {
+        if self.is_wanted(call) {
             let travel_us = self.travel_us();
             self.after(travel_us, Happening::Ring(call));
         }
@@ -72,14 +89,14 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
 
     /// The call arrives: a link is made, if both ways are open.
     pub(crate) fn ring(&mut self, call: Call) -> Result<(), Breach> {
-        let Some(to) = self.wanted(call) else { return Ok(()) };
-        let from = call.from;
-        let cut = self.network.is_cut(from.member, to) || self.network.is_cut(to, from.member);
-        let called = self.members.get(&to).and_then(Member::process);
-        let Some(called) = called.filter(|_| !cut && to != from.member) else {
+        if !self.is_wanted(call) {
+            return Ok(());
+        }
+        let Some(called) = self.called(call) else {
             self.dial_later(call);
             return Ok(());
         };
+        let from = call.from;
         let process = [from, called];
         let link = process.map(|process| self.new_link(process));
         let id = self.network.connect(call, process, link);
@@ -246,7 +263,7 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
             return Ok(());
         }
         self.running(process).links.remove(&link);
-        if end == End::Dialer && self.wanted(call).is_some() {
+        if end == End::Dialer && self.is_wanted(call) {
             self.dial_later(call);
         }
         self.deliver(process, ToNode::Event(Event::Closed { link }))

@@ -6,7 +6,7 @@ use crate::disk::SimDisk;
 use crate::durable::Durable;
 use crate::invariants::{Breach, Property};
 use crate::narration::started;
-use crate::network::{ConnectionId, Process, address};
+use crate::network::{ConnectionId, Place, Process};
 use crate::plan::{Plan, Sabotage};
 use crate::random::Random;
 use crate::report::Situation;
@@ -47,8 +47,10 @@ pub(crate) struct Member<M: StateMachine> {
     /// What disks that were wiped held, by their incarnations: it counted when it was
     /// promised.
     pub(crate) wiped: Vec<(u64, Trail)>,
-    /// Whose addresses it is told at each start.
-    pub(crate) told: Vec<NodeId>,
+    /// Where it is reached by its peers.
+    pub(crate) place: Place,
+    /// The addresses of others that it is told at each start.
+    pub(crate) told: BTreeMap<NodeId, String>,
     /// With what a process begins that finds an empty disk.
     pub(crate) begins: Begins,
     /// How often the disk was opened.
@@ -135,10 +137,10 @@ pub(crate) struct Suspended {
 }
 
 /// Where somebody is dialled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Dialled {
-    /// Who answers there.
-    pub(crate) at: NodeId,
+    /// The first of these where somebody answers.
+    pub(crate) at: Vec<Place>,
     /// Which call this is: one that was hung up is not made again.
     pub(crate) number: u64,
 }
@@ -164,7 +166,8 @@ impl<M: StateMachine> Member<M> {
             disk_is_full: false,
             durable: Durable::default(),
             wiped: Vec::new(),
-            told: Vec::new(),
+            place: Place { member: id, moves: 0 },
+            told: BTreeMap::new(),
             begins,
             boots: 0,
             known_by: BTreeMap::new(),
@@ -196,10 +199,11 @@ impl<M: StateMachine> Member<M> {
         wiped.chain([present]).filter(|(of, _)| counts(*of)).map(|(_, trail)| trail).collect()
     }
 
-    /// What it is told at its start of where others are.
+    /// What it is told at its start of where others are, and itself.
     fn addresses_told(&self) -> BTreeMap<NodeId, String> {
-        let told = self.told.iter().copied().chain([self.id]);
-        told.map(|id| (id, address(id))).collect()
+        let mut told = self.told.clone();
+        told.insert(self.id, self.place.to_string());
+        told
     }
 
     /// The membership of a log that it began.

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use driftless_node::LinkId;
 use driftless_node::raft::NodeId;
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 
 /// One start of a member's process. What was meant for an earlier one is stale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,14 +19,27 @@ pub(crate) struct Process {
     pub(crate) run: u64,
 }
 
-/// How a member is reached.
-pub(crate) fn address(id: NodeId) -> String {
-    format!("member-{id}")
+/// Where a member is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) member: NodeId,
+    /// How often it had moved when it was there.
+    pub(crate) moves: u64,
 }
 
-/// Who answers at an address.
-pub(crate) fn at_address(address: &str) -> Option<NodeId> {
-    address.strip_prefix("member-")?.parse().ok().map(NodeId)
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "member-{}:{}", self.member, self.moves)
+    }
+}
+
+/// The places that an address names.
+pub(crate) fn places(address: &str) -> Vec<Place> {
+    let place = |part: &str| {
+        let (member, moves) = part.strip_prefix("member-")?.split_once(':')?;
+        Some(Place { member: NodeId(member.parse().ok()?), moves: moves.parse().ok()? })
+    };
+    address.split(',').filter_map(place).collect()
 }
 
 /// A process wants to be linked with a peer, and keeps trying.
@@ -203,6 +217,11 @@ impl Connection {
     pub(crate) fn is_between(&self, one: NodeId, other: NodeId) -> bool {
         let [dialer, acceptor] = self.process.map(|process| process.member);
         (dialer, acceptor) == (one, other) || (dialer, acceptor) == (other, one)
+    }
+
+    /// Whether `member` has one of its ends.
+    pub(crate) fn touches(&self, member: NodeId) -> bool {
+        self.process.iter().any(|process| process.member == member)
     }
 
     /// Which end `process` is.

@@ -5,7 +5,7 @@ use crate::clock::WorldTime;
 use crate::fault::{Who, Wish};
 use crate::invariants::{Breach, Property, hold};
 use crate::member::{Begins, Lost, Member};
-use crate::network::{Process, address};
+use crate::network::Process;
 use crate::random::Random;
 use crate::report::Situation;
 use crate::workload::Workload;
@@ -44,10 +44,12 @@ enum What {
 
 /// Why a change is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Why {
+pub(crate) enum Why {
     Wish(Wish),
     /// A disk was lost.
     Care,
+    /// A member is elsewhere.
+    Move,
 }
 
 impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
@@ -114,7 +116,7 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
     pub(crate) fn replace_disk(&mut self, id: NodeId) {
         self.loses(id);
         self.wipe(id, Begins::Replacing);
-        let told = self.ghosts.membership(&self.founding).iter().collect();
+        let told = self.addresses();
         let member = self.members.get_mut(&id).expect("a member of this world");
         member.told = told;
         self.count(Situation::Replaced);
@@ -150,7 +152,7 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
     }
 
     /// A member that runs and belongs to the group, none of `but`.
-    fn somebody(&self, pick: u64, but: &[NodeId]) -> Option<Process> {
+    pub(crate) fn somebody(&self, pick: u64, but: &[NodeId]) -> Option<Process> {
         let membership = self.newest_membership();
         let running = self.members.values().filter(|member| {
             !but.contains(&member.id) && !member.is_out && membership.contains(member.id)
@@ -162,6 +164,9 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
     /// The operator wishes for other members.
     pub(crate) fn operator_wishes(&mut self, wish: Wish, pick: u64, cut_us: u64) {
         let mut random = Random::new(pick);
+        if let Wish::Move(who) = wish {
+            return self.operator_moves(who, &mut random);
+        }
         let membership = self.newest_membership();
         let Some(changes) = self.changes_for(wish, &membership, &mut random) else {
             self.tell(|| "nothing to be wished for".into());
@@ -224,6 +229,7 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
             Wish::Promote => vec![Change::Promote(*random.pick(&learners)?)],
             Wish::Demote(who) => vec![Change::Demote(self.find(who))],
             Wish::Remove(who) => vec![Change::Remove(self.find(who))],
+            Wish::Move(_) => return None,
             Wish::Several => {
                 let voters: Vec<NodeId> =
                     membership.voters.iter().copied().filter(|id| !is_lost(id)).collect();
@@ -261,7 +267,7 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
         }
         self.next_member += 1;
         let mut member = Member::new(id, &self.plan, Begins::Joining, self.random.split());
-        member.told = self.ghosts.membership(&self.founding).iter().collect();
+        member.told = self.addresses();
         self.members.insert(id, member);
         if is_witness {
             self.witnesses.insert(id);
@@ -281,7 +287,7 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
                 Change::AddLearner(id) | Change::AddVoter(id) | Change::AddWitness(id) => Some(*id),
                 _ => None,
             })
-            .map(|id| (id, address(id)))
+            .map(|id| (id, self.members[&id].place.to_string()))
             .collect();
         let goes = |change: &&Change| matches!(change, Change::Remove(_) | Change::Demote(_));
         self.maybe_gone += changes.iter().filter(goes).count();
@@ -289,9 +295,21 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
         let leader_goes = changes
             .iter()
             .any(|change| matches!(change, Change::Remove(id) if Some(*id) == leader));
-        let of_leader = leader == Some(asked.member);
-        let change = MemberChange { changes: changes.clone(), contacts, forced };
-        let what = What::Change { changes, why, of_leader, leader_goes };
+        let change = MemberChange { changes, contacts, forced };
+        self.ask_change(asked, change, why, leader_goes, must_be_done);
+    }
+
+    /// Asks for a change of members, or of where they are.
+    pub(crate) fn ask_change(
+        &mut self,
+        asked: Process,
+        change: MemberChange,
+        why: Why,
+        leader_goes: bool,
+        must_be_done: bool,
+    ) {
+        let of_leader = self.leader() == Some(asked.member);
+        let what = What::Change { changes: change.changes.clone(), why, of_leader, leader_goes };
         self.ask_node(asked, what, must_be_done, |token, deadline| ClientRequest::Change {
             token,
             change,
@@ -363,6 +381,7 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
                     && !self.committed.contains(process.member);
                 hold!(
                     leaves
+                        || changes.is_empty()
                         || !members.joint
                             && changes.iter().all(|change| is_done(*change, &members)),
                     ChangeIsDone,
@@ -492,6 +511,7 @@ fn is_done(change: Change, members: &Members) -> bool {
 fn situation_of(why: Why, changes: &[Change]) -> Situation {
     match (why, changes) {
         (Why::Care, _) => Situation::Cared,
+        (Why::Move | Why::Wish(Wish::Move(_)), _) => Situation::Readdressed,
         (Why::Wish(Wish::AddLearner), _) => Situation::LearnerAdded,
         (Why::Wish(Wish::AddVoter), _) => Situation::VoterAdded,
         (Why::Wish(Wish::AddWitness), _) => Situation::WitnessAdded,

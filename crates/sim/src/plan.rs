@@ -229,13 +229,14 @@ impl Plan {
 }
 
 fn draw_wish(who: Who, random: &mut Random) -> Wish {
-    match random.below(12) {
+    match random.below(14) {
         0 | 1 => Wish::AddLearner,
         2 => Wish::AddVoter,
         3 => Wish::AddWitness,
         4..7 => Wish::Promote,
         7 => Wish::Demote(who),
         8 | 9 => Wish::Remove(who),
+        10 | 11 => Wish::Move(who),
         _ => Wish::Several,
     }
 }

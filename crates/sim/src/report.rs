@@ -106,6 +106,9 @@ situations! {
     Removed: "a member was removed", demanded;
     LeaderRemoved: "a member was removed that led when it was asked for", demanded;
     ManyChanged: "several members came and went in one change", demanded;
+    Moved: "a member's address changed while it ran", demanded;
+    CameElsewhere: "a member was started again at another address", demanded;
+    Readdressed: "the group was told where a member is reached from now on", demanded;
     Joint: "a joint membership was committed", demanded;
     MembershipCut: "a membership in force was cut from a log, and the one before was again", demanded;
     ChangedByFollower: "a change of members was asked of a follower, and done", demanded;

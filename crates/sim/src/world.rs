@@ -11,7 +11,8 @@ use crate::history::History;
 use crate::invariants::{Breach, Failure, Ghosts, Property};
 use crate::linearizable::Model;
 use crate::member::{Begins, Member};
-use crate::network::{Call, ConnectionId, End, Network, Process};
+use crate::moves::Move;
+use crate::network::{Call, ConnectionId, End, Network, Place, Process};
 use crate::operator::Wished;
 use crate::plan::{Plan, Sabotage};
 use crate::random::{Digest, Random};
@@ -65,6 +66,8 @@ pub(crate) enum Happening {
     OperatorGivesUp(RequestToken),
     /// The operator looks after a member that lost its disk.
     Care(NodeId),
+    /// The operator sees to it that the group knows where a member is.
+    Readdress(NodeId),
     /// The planned fault of this number strikes.
     Fault(usize),
     /// Something that a fault did is undone.
@@ -152,6 +155,8 @@ pub struct World<'a, M: StateMachine, W: Workload<M>> {
     pub(crate) witnesses: BTreeSet<NodeId>,
     /// The name of the next member to come: none is used twice.
     pub(crate) next_member: u64,
+    /// Members whose addresses the group does not know yet, and how they move.
+    pub(crate) moving: BTreeMap<NodeId, Move>,
     /// Voters that were asked to go, nobody knows with what outcome.
     pub(crate) maybe_gone: usize,
     /// What the operator asked for and waits for.
@@ -218,7 +223,8 @@ impl<'a, M: StateMachine, W: Workload<M>> World<'a, M, W> {
         let founding = Membership::of(ids.clone());
         let founder = |id| {
             let mut member = Member::new(id, &plan, Begins::Founding, random.split());
-            member.told = founding.iter().collect();
+            let place = |member| (member, Place { member, moves: 0 }.to_string());
+            member.told = founding.iter().map(place).collect();
             (id, member)
         };
         let members = ids.clone().map(founder).collect();
@@ -232,6 +238,7 @@ impl<'a, M: StateMachine, W: Workload<M>> World<'a, M, W> {
             founding,
             witnesses: BTreeSet::new(),
             next_member: plan.members + 1,
+            moving: BTreeMap::new(),
             maybe_gone: 0,
             wishes: BTreeMap::new(),
             next_call: 0,
@@ -327,6 +334,7 @@ impl<'a, M: StateMachine, W: Workload<M>> World<'a, M, W> {
             Happening::Fault(number) => self.strike(self.plan.faults[number].fault),
             Happening::Dial(call) => self.dial(call),
             Happening::Care(id) => self.care(id),
+            Happening::Readdress(id) => self.readdress(id),
             Happening::KeepAlive(connection) => self.keep_alive(connection),
             Happening::ClientAsks(client) => self.client_asks(client),
             Happening::AnswerArrives(token) => self.answer_arrives(token),

@@ -61,9 +61,11 @@ pub(super) async fn dial(world: Arc<LinkWorld>, peer: NodeId, address: String) {
     let (mut told_unreachable, mut told_end) = (false, false);
     let mut reached_before = false;
     let id = peer.0;
+    // Of several addresses, one where somebody else answers is not tried for ever.
+    let mut first = 0;
     loop {
-        match connect(&world, &address).await {
-            Ok(stream) => {
+        match connect(&world, &address, first).await {
+            Ok((at, stream)) => {
                 log::debug!("connected to member {id:x} at {address}");
                 told_unreachable = false;
                 let report = run_link(&world, stream, Way::Dialled(peer)).await;
@@ -79,6 +81,7 @@ pub(super) async fn dial(world: Arc<LinkWorld>, peer: NodeId, address: String) {
                     pause.reset();
                     continue;
                 }
+                first = at + 1;
             }
             Err(error) => {
                 let level = if told_unreachable { log::Level::Debug } else { log::Level::Info };
@@ -94,14 +97,16 @@ pub(super) async fn dial(world: Arc<LinkWorld>, peer: NodeId, address: String) {
     }
 }
 
-/// Connects to the first of several addresses that answers.
-async fn connect(world: &LinkWorld, address: &str) -> io::Result<TcpStream> {
+/// Connects to one of several addresses, beginning with the `first`, and says to which.
+async fn connect(world: &LinkWorld, address: &str, first: usize) -> io::Result<(usize, TcpStream)> {
     let mut refused = io::Error::from(io::ErrorKind::InvalidInput);
-    for host in hosts(address) {
-        match timeout(world.limits.handshake_max, TcpStream::connect(host)).await {
+    let hosts: Vec<&str> = hosts(address).collect();
+    for at in 0..hosts.len() {
+        let at = (first + at) % hosts.len();
+        match timeout(world.limits.handshake_max, TcpStream::connect(hosts[at])).await {
             Ok(Ok(stream)) => {
                 set_up(&stream)?;
-                return Ok(stream);
+                return Ok((at, stream));
             }
             Ok(Err(error)) => refused = error,
             Err(_) => refused = io::ErrorKind::TimedOut.into(),
