@@ -56,8 +56,13 @@ fn appends(directory: &std::path::Path, batch: u64, span: Duration) -> Result<()
     let mut append = |log: &mut Log<RealDisk>| -> Result<Duration, Box<dyn Error>> {
         let entries = entries(next, batch, &payload);
         next += batch;
-        let record =
-            Record { group: GROUP, hard_state, truncate_from: None, snapshot: None, entries };
+        let record = Record {
+            group: GROUP,
+            hard_state,
+            truncate_from: None,
+            snapshot: None,
+            entries: entries.into(),
+        };
         let begun = Instant::now();
         log.append(&[record])?;
         if next * PAYLOAD_BYTES as u64 % COMPACT_EVERY_BYTES < batch * PAYLOAD_BYTES as u64 {

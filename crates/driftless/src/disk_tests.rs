@@ -18,7 +18,8 @@ fn record(index: u64, payload: &[u8]) -> Record {
             position: Position::new(1, index),
             kind: EntryKind::Command,
             payload: Bytes::copy_from_slice(payload),
-        }],
+        }]
+        .into(),
     }
 }
 

@@ -95,7 +95,7 @@ impl Host for Obedient {
             hard_state: HardState::default(),
             truncate_from: None,
             snapshot: None,
-            entries: Vec::new(),
+            entries: Vec::new().into(),
         };
         let record = Arc::new(record);
         actions.push(Action::Log(LogJob::Append { ticket: Ticket(self.next), record }));

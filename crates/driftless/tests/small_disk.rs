@@ -65,13 +65,19 @@ fn record(term: u64, index: u64) -> Record {
         kind: EntryKind::Command,
         payload: Bytes::from(vec![index as u8; 10_000]),
     };
-    Record { entries: vec![entry], ..vote(term) }
+    Record { entries: vec![entry].into(), ..vote(term) }
 }
 
 fn vote(term: u64) -> Record {
     let hard_state =
         HardState { current_term: Term(term), voted_for: Some(NodeId(1)), commit_index: Index(0) };
-    Record { group: GROUP, hard_state, truncate_from: None, snapshot: None, entries: Vec::new() }
+    Record {
+        group: GROUP,
+        hard_state,
+        truncate_from: None,
+        snapshot: None,
+        entries: Vec::new().into(),
+    }
 }
 
 /// Somebody else's file takes what is left of the disk.
