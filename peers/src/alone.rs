@@ -14,8 +14,8 @@ use driftless_node::raft::{
     Config, Effect, Effects, GroupId, Index, Input, Membership, Message, Moment, NodeId, Position,
     Raft, Restored, Role, Time,
 };
-use driftless_node::{LogDone, LogJob, MemoryLog, Payloads};
-use std::collections::VecDeque;
+use driftless_node::{LogJob, MemoryLog, Payloads};
+use std::mem;
 
 const GROUP: GroupId = GroupId(1);
 
@@ -32,16 +32,18 @@ struct Member {
 
 /// A message under way, and its entries.
 struct Letter {
-    from: NodeId,
     to: usize,
-    message: Message,
+    /// What it is to its receiver.
+    input: Input,
     entries: Entries,
 }
 
 /// Three members and the messages between them.
 pub struct Alone {
     members: Vec<Member>,
-    letters: VecDeque<Letter>,
+    letters: Vec<Letter>,
+    /// A buffer that turns reuse.
+    spare: Vec<Letter>,
     leader: usize,
     effects: Effects,
     now: u64,
@@ -58,7 +60,8 @@ impl Alone {
     pub fn new() -> Self {
         let mut cluster = Self {
             members: (1..=MEMBERS).map(|id| Member::new(NodeId(id))).collect(),
-            letters: VecDeque::new(),
+            letters: Vec::new(),
+            spare: Vec::new(),
             leader: 0,
             effects: Effects::new(),
             now: 1,
@@ -70,8 +73,12 @@ impl Alone {
     }
 
     fn settle(&mut self) {
-        while let Some(Letter { from, to, message, entries }) = self.letters.pop_front() {
-            self.step(to, Input::Receive { from, message }, entries);
+        while !self.letters.is_empty() {
+            let mut letters = mem::replace(&mut self.letters, mem::take(&mut self.spare));
+            for Letter { to, input, entries } in letters.drain(..) {
+                self.step(to, input, entries);
+            }
+            self.spare = letters;
         }
     }
 
@@ -81,14 +88,22 @@ impl Alone {
         let moment = Moment { now: Time(self.now), random: self.now.wrapping_mul(0x9e37_79b9) };
         let Self { members, letters, effects, .. } = self;
         let member = &mut members[at];
-        member.payloads.offer(entries);
+        let brings_entries = !entries.is_empty();
+        if brings_entries {
+            member.payloads.offer(entries);
+        }
         member.raft.step(moment, input, effects);
-        while let Some(effect) = effects.list.pop_front() {
+        let mut done = 0;
+        while let Some(effect) = effects.list.get(done) {
             if let Some(answer) = member.carry_out(effect, letters) {
                 member.raft.step(moment, answer, effects);
             }
+            done += 1;
         }
-        member.payloads.end_offer();
+        effects.list.clear();
+        if brings_entries {
+            member.payloads.end_offer();
+        }
     }
 }
 
@@ -99,7 +114,7 @@ impl Member {
         let moment = Moment { now: Time(1), random: id.0 };
         Self {
             raft: Raft::new(Config::new(id), restored, moment).expect("an empty log"),
-            payloads: Payloads::new(GROUP, 8 << 20),
+            payloads: Payloads::new(GROUP, 1 << 20),
             log: MemoryLog::new(GROUP, membership),
             applied: Index(0),
             commands: 0,
@@ -109,22 +124,20 @@ impl Member {
     }
 
     /// Does what is asked, and says what came of it.
-    fn carry_out(&mut self, effect: Effect, letters: &mut VecDeque<Letter>) -> Option<Input> {
+    fn carry_out(&mut self, effect: &Effect, letters: &mut Vec<Letter>) -> Option<Input> {
         let from = self.raft.id();
         match effect {
             Effect::Persist(persist) => {
-                let ticket = persist.ticket;
                 let record = self.payloads.record(persist, self.applied);
-                match self.log.run(LogJob::Append { ticket, record }) {
-                    LogDone::Appended { ticket, .. } => Some(Input::Persisted { ticket }),
-                    other => panic!("{other:?}"),
-                }
+                self.log.append(&record);
+                Some(Input::Persisted { ticket: persist.ticket })
             }
             Effect::Send { to, message } => {
-                letters.push_back(Letter { from, to: number(to), message, entries: Entries::NONE });
+                let input = Input::Receive { from, message: message.clone() };
+                letters.push(Letter { to: number(*to), input, entries: Entries::NONE });
                 None
             }
-            Effect::SendEntries {
+            &Effect::SendEntries {
                 to,
                 term,
                 prev,
@@ -146,10 +159,11 @@ impl Member {
                     leader_commit,
                     round,
                 };
-                letters.push_back(Letter { from, to: number(to), message, entries });
+                let input = Input::Receive { from, message };
+                letters.push(Letter { to: number(to), input, entries });
                 Some(Input::Sent { to, term, last, bytes })
             }
-            Effect::Apply { through } => self.apply(through),
+            Effect::Apply { through } => self.apply(*through),
             Effect::Accept { .. } | Effect::RoleChanged { .. } => None,
             other => panic!("member {from}: {other:?}"),
         }
@@ -159,9 +173,11 @@ impl Member {
         while self.applied < through {
             let first = self.applied.next();
             let found = self.payloads.range(first, through, 4 << 20).expect("it is kept");
-            for entry in found.iter().filter(|entry| entry.kind == EntryKind::Command) {
-                self.commands += 1;
-                self.bytes += entry.payload.len() as u64;
+            for entries in found.slices() {
+                for entry in entries.iter().filter(|entry| entry.kind == EntryKind::Command) {
+                    self.commands += 1;
+                    self.bytes += entry.payload.len() as u64;
+                }
             }
             self.applied = Index(self.applied.0 + found.count() as u64);
         }

@@ -82,15 +82,19 @@ impl<'a> Stretch<'a> {
 
     /// The entries.
     pub fn iter(&self) -> impl Iterator<Item = &'a Entry> + Clone + use<'a> {
+        self.slices().flatten()
+    }
+
+    /// The entries, as they lie together.
+    pub fn slices(&self) -> impl Iterator<Item = &'a [Entry]> + Clone + use<'a> {
         let &Self { cache, block, mut from, mut count, .. } = self;
-        let blocks = cache.blocks.range(block..).map_while(move |block| {
+        cache.blocks.range(block..).map_while(move |block| {
             let entries = &block.entries()[from..];
             let entries = &entries[..entries.len().min(count)];
             from = 0;
             count -= entries.len();
             (!entries.is_empty()).then_some(entries)
-        });
-        blocks.flatten()
+        })
     }
 }
 
@@ -101,13 +105,6 @@ impl EntryCache {
 
     /// The first block that ends at or after `index`. Mostly it is one of the last.
     fn block_at(&self, index: Index) -> usize {
-        // Most often it is the very last.
-        if let Some(last) = self.blocks.back()
-            && last.first <= index
-            && index <= last.last()
-        {
-            return self.blocks.len() - 1;
-        }
         let near = self.blocks.len().saturating_sub(4);
         for (back, block) in self.blocks.range(near..).rev().enumerate() {
             if block.first <= index {
@@ -115,6 +112,12 @@ impl EntryCache {
             }
         }
         self.blocks.partition_point(|block| block.last() < index)
+    }
+
+    /// The newest block, if it is just these entries: mostly they are asked for as
+    /// they came.
+    fn newest_block(&self, first: Index, last: Index) -> Option<&Block> {
+        self.blocks.back().filter(|block| block.first == first && block.last() == last)
     }
 
     /// Adds the entries of a record, which come next.
@@ -127,9 +130,10 @@ impl EntryCache {
         let count = record.entries.len();
         let block = Block { record: record.clone(), first, count, bytes: cost(&record.entries) };
         self.bytes += block.bytes;
-        self.unapplied_bytes += match block.count_through(self.applied) {
-            0 => block.bytes,
-            applied => cost(&block.entries()[applied..]),
+        self.unapplied_bytes += if first > self.applied {
+            block.bytes
+        } else {
+            cost(&block.entries()[block.count_through(self.applied)..])
         };
         self.blocks.push_back(block);
     }
@@ -154,6 +158,11 @@ impl EntryCache {
 
     /// Notes that entries up to `through` are applied.
     pub(crate) fn mark_applied(&mut self, through: Index) {
+        if let Some(block) = self.newest_block(self.applied.next(), through) {
+            self.unapplied_bytes -= block.bytes;
+            self.applied = through;
+            return;
+        }
         let mut at = self.block_at(self.applied.next());
         while let Some(block) = self.blocks.get(at)
             && block.first <= through
@@ -196,6 +205,13 @@ impl EntryCache {
     /// The entries from `first` to `last`, as many as fit into `bytes_max` but
     /// at least one; `None` if `first` is not cached.
     pub(crate) fn range(&self, first: Index, last: Index, bytes_max: u64) -> Option<Stretch<'_>> {
+        let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
+        if let Some(newest) = self.newest_block(first, last)
+            && newest.bytes <= bytes_max
+        {
+            let (block, count, bytes) = (self.blocks.len() - 1, newest.count, newest.bytes);
+            return Some(Stretch { cache: self, block, from: 0, count, bytes });
+        }
         let at = self.block_at(first);
         let start = self.blocks.get(at)?;
         if first < start.first || first > last {
@@ -203,7 +219,6 @@ impl EntryCache {
         }
         let from = start.count_through(Index(first.0 - 1));
         let mut stretch = Stretch { cache: self, block: at, from, count: 0, bytes: 0 };
-        let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
         let (mut block, mut at, mut skipped) = (start, at, from);
         loop {
             let until = block.count_through(last);

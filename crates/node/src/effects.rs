@@ -48,7 +48,7 @@ impl Node {
         while let Some(input) = self.inputs.pop_front() {
             let mut effects = std::mem::take(&mut self.effects);
             self.raft.step(moment, input, &mut effects);
-            while let Some(effect) = effects.list.pop_front() {
+            for effect in effects.list.drain(..) {
                 self.carry_out(moment, effect, actions);
             }
             self.effects = effects;
@@ -58,7 +58,7 @@ impl Node {
 
     fn carry_out(&mut self, moment: Moment, effect: Effect, actions: &mut Vec<Action>) {
         match effect {
-            Effect::Persist(persist) => self.persist(moment.now, persist, actions),
+            Effect::Persist(persist) => self.persist(moment.now, &persist, actions),
             Effect::Send { to, message } => {
                 self.links.send(to, &PeerFrame::Raft(message), actions);
             }
@@ -128,7 +128,7 @@ impl Node {
         }
     }
 
-    fn persist(&mut self, now: Time, persist: Persist, actions: &mut Vec<Action>) {
+    fn persist(&mut self, now: Time, persist: &Persist, actions: &mut Vec<Action>) {
         let ticket = persist.ticket;
         self.watch.asked(ticket, now);
         let record = self.payloads.record(persist, self.applier.applied.index);

@@ -4,9 +4,10 @@
 
 use crate::cache::EntryCache;
 use crate::port::{LogDone, LogJob, ReadFailure};
-use driftless_log::{KnownPeer, Recovered, Room, SnapshotMeta};
+use driftless_log::{KnownPeer, Record, Recovered, Room, SnapshotMeta};
 use driftless_raft::{GroupId, HardState, Index, Membership, NodeId, Run, Trail};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// There is always room.
 const ROOM: Room = Room { claimed_bytes: u64::MAX / 4, low_space: false };
@@ -38,22 +39,27 @@ impl MemoryLog {
         }
     }
 
+    /// Appends a record, which is as durable as it will be at once.
+    pub fn append(&mut self, record: &Arc<Record>) {
+        if let Some(from) = record.truncate_from {
+            self.entries.truncate_from(from);
+            self.last = self.last.min(from.previous());
+        }
+        if let Some(meta) = &record.snapshot {
+            self.begin_after(meta);
+        }
+        self.entries.push(record);
+        if let Some(last) = record.entries.last() {
+            self.last = last.position.index;
+        }
+        self.hard_state = record.hard_state;
+    }
+
     /// Carries out one job.
     pub fn run(&mut self, job: LogJob) -> LogDone {
         match job {
             LogJob::Append { ticket, record } => {
-                if let Some(from) = record.truncate_from {
-                    self.entries.truncate_from(from);
-                    self.last = self.last.min(from.previous());
-                }
-                if let Some(meta) = &record.snapshot {
-                    self.begin_after(meta);
-                }
-                self.entries.push(&record);
-                if let Some(last) = record.entries.last() {
-                    self.last = last.position.index;
-                }
-                self.hard_state = record.hard_state;
+                self.append(&record);
                 LogDone::Appended { ticket, room: ROOM }
             }
             LogJob::Read { id, first, last, bytes_max } => {
@@ -124,9 +130,7 @@ impl MemoryLog {
 mod tests {
     use super::*;
     use driftless_codec::{Bytes, Entries, Entry, EntryKind};
-    use driftless_log::Record;
     use driftless_raft::{Position, Term, Ticket};
-    use std::sync::Arc;
 
     const GROUP: GroupId = GroupId(1);
     const KNOWN: KnownPeer = KnownPeer { incarnation: 9, boots: 2, nonce: 3 };

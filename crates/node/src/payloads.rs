@@ -51,8 +51,9 @@ impl Payloads {
     /// # Panics
     ///
     /// If the step is about other entries than were offered.
-    pub fn record(&mut self, persist: Persist, applied: Index) -> Arc<Record> {
-        let Persist { hard_state, truncate_from, runs, memberships, source, .. } = persist;
+    pub fn record(&mut self, persist: &Persist, applied: Index) -> Arc<Record> {
+        let &Persist { hard_state, truncate_from, ref runs, ref memberships, ref source, .. } =
+            persist;
         if let Some(from) = truncate_from {
             self.cache.truncate_from(from);
         }
@@ -75,11 +76,14 @@ impl Payloads {
             }
             Source::Snapshot { last, membership } => {
                 self.cache.reset(applied);
-                snapshot = Some(Box::new(SnapshotMeta { last, membership: *membership }));
+                snapshot = Some(Box::new(SnapshotMeta {
+                    last: *last,
+                    membership: (**membership).clone(),
+                }));
                 Entries::NONE
             }
         };
-        place(&runs, &mut entries);
+        place(runs, &mut entries);
         let group = self.group;
         let record = Arc::new(Record { group, hard_state, truncate_from, snapshot, entries });
         self.cache.push(&record);
@@ -111,6 +115,12 @@ impl Payloads {
 
 /// Gives `entries` their places in the log.
 fn place(runs: &[Run], entries: &mut [Entry]) {
+    if let ([run], [entry]) = (runs, &mut *entries)
+        && run.first == run.last
+    {
+        entry.position = Position { term: run.term, index: run.first };
+        return;
+    }
     let wanted: u64 = runs.iter().map(Run::count).sum();
     assert_eq!(wanted, entries.len() as u64, "every entry to persist has its bytes");
     let mut rest = entries;

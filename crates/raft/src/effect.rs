@@ -7,18 +7,17 @@ use crate::note::Note;
 use crate::runs::{Memberships, Runs};
 use crate::types::{HardState, Index, NodeId, Position, ReadId, Round, Term, Ticket};
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::fmt;
 
 /// What one step asks of the host, in order.
 ///
-/// A queue that the host owns: steps push at its end, nobody allocates anew. A host
-/// that can answer an effect at once may step again before it takes the next.
+/// A buffer that the host owns: steps push at its end, nobody allocates anew. A host
+/// that can answer an effect at once may step again before it goes on to the next.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Effects {
     /// In the order in which they are to be carried out.
-    pub list: VecDeque<Effect>,
+    pub list: Vec<Effect>,
     /// Why, if anybody wants to know; costs nothing if not.
     pub notes: Option<Vec<Note>>,
 }
@@ -31,12 +30,12 @@ impl Effects {
 
     /// An empty buffer that also records decisions.
     pub fn with_notes() -> Self {
-        Self { list: VecDeque::new(), notes: Some(Vec::new()) }
+        Self { list: Vec::new(), notes: Some(Vec::new()) }
     }
 
     /// Adds one.
     pub fn push(&mut self, effect: Effect) {
-        self.list.push_back(effect);
+        self.list.push(effect);
     }
 }
 

@@ -105,9 +105,14 @@ fn majority_index(set: &BTreeSet<NodeId>, held: &impl Fn(NodeId) -> Index) -> In
         many.resize(set.len(), Index(0));
         &mut many[..]
     };
-    for (index, &id) in indexes.iter_mut().zip(set) {
-        *index = held(id);
+    // Each goes to its place among those before it: there are few.
+    for (count, &id) in set.iter().enumerate() {
+        let (index, mut at) = (held(id), count);
+        while at > 0 && indexes[at - 1] > index {
+            indexes[at] = indexes[at - 1];
+            at -= 1;
+        }
+        indexes[at] = index;
     }
-    indexes.sort_unstable();
     indexes.get(set.len().saturating_sub(1) / 2).copied().unwrap_or_default()
 }

@@ -171,6 +171,11 @@ impl Outbox {
         }
     }
 
+    /// Whether some promise need wait no longer.
+    pub(crate) fn is_due(&self) -> bool {
+        self.due > 0
+    }
+
     /// The oldest promise that need wait no longer.
     #[must_use]
     pub(crate) fn take_due(&mut self) -> Option<Waiting> {

@@ -230,6 +230,15 @@ impl Progress {
         self.need_snapshot(round);
     }
 
+    /// Whether it was sent everything that there is to say: the log up to `last`,
+    /// what of it is committed, and every round that it is due.
+    pub(crate) fn has_all(&self, last: Index, leader_commit: Index) -> bool {
+        self.next_index > last
+            && self.commit_sent >= leader_commit
+            && self.round_sent >= self.round_due
+            && !matches!(self.flow, Flow::Snapshot(_))
+    }
+
     /// How many bytes may be sent now, if any.
     pub(crate) fn bytes_free(&self, inflight_bytes_max: u64, messages_max: usize) -> Option<u64> {
         if self.permission != Permission::None {

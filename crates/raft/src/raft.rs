@@ -99,9 +99,11 @@ impl Raft {
             Input::Read { id, deadline } => self.read(context, id, deadline),
             Input::Persisted { ticket } => self.persisted(context, ticket),
             Input::Sent { to, term, last, bytes } => {
-                self.sent(to, term, last, bytes);
-                // Nothing follows but that more may be sent.
-                return self.replicate(context);
+                if self.sent(to, term, last, bytes) {
+                    self.replicate(context);
+                }
+                // Nothing else follows.
+                return;
             }
             Input::Unreadable { to, term } => self.unreadable(to, term),
             Input::SnapshotSent { to, term, outcome } => {
@@ -168,7 +170,9 @@ impl Raft {
     /// A record and all before it are durable: what waited for them is said now.
     fn persisted(&mut self, context: &mut Context<'_>, ticket: Ticket) {
         self.outbox.complete(ticket);
-        self.keep_promises(context);
+        if self.outbox.is_due() {
+            self.keep_promises(context);
+        }
         self.advance_commit_index(context);
     }
 
@@ -200,10 +204,14 @@ impl Raft {
         }
         // What rests on nothing in flight is said now.
         self.outbox.hold_promises();
-        self.keep_promises(context);
-        self.hand_over(context);
-        self.serve_reads(context);
-        self.replicate(context);
+        if self.outbox.is_due() {
+            self.keep_promises(context);
+        }
+        if matches!(self.role, RoleState::Leader(_)) {
+            self.hand_over(context);
+            self.serve_reads(context);
+            self.replicate(context);
+        }
         self.apply_committed(context);
     }
 

@@ -78,6 +78,12 @@ impl Runs {
     }
 }
 
+impl From<Run> for Runs {
+    fn from(run: Run) -> Self {
+        Self { few: Few::One(run) }
+    }
+}
+
 impl Deref for Runs {
     type Target = [Run];
 

@@ -93,6 +93,13 @@ impl Trail {
 
     /// The entries `first ..= last`, cut to what stands after the base.
     pub fn runs_between(&self, first: Index, last: Index) -> Runs {
+        // Mostly they are all in the last one.
+        if let Some(newest) = self.runs.last()
+            && newest.first <= first
+            && first <= last.min(newest.last)
+        {
+            return Runs::from(Run { first, last: last.min(newest.last), ..*newest });
+        }
         let from = self.runs.partition_point(|run| run.last < first);
         self.runs[from..]
             .iter()
@@ -208,11 +215,20 @@ impl Trail {
 
     /// Those of them at `first ..= last`.
     pub fn memberships_between(&self, first: Index, last: Index) -> Memberships {
+        if self.membership_index() < first {
+            return Memberships::NONE;
+        }
         let between = |entry: &&MembershipEntry| first <= entry.index && entry.index <= last;
         self.memberships.iter().filter(between).cloned().collect()
     }
 
     fn run_at(&self, index: Index) -> Option<&Run> {
+        // Mostly it is in the last one.
+        if let Some(last) = self.runs.last()
+            && last.first <= index
+        {
+            return (index <= last.last).then_some(last);
+        }
         let at = self.runs.partition_point(|run| run.last < index);
         self.runs.get(at).filter(|run| run.covers(index))
     }

@@ -30,6 +30,9 @@ impl Raft {
         let for_witnesses = leader.last_for_witnesses(own, trail.membership(), last);
         let mut snapshots_due = false;
         for (to, known) in leader.followers.iter_mut() {
+            if known.has_all(last, leader_commit) {
+                continue;
+            }
             snapshots_due |= known.awaits_snapshot();
             let is_witness = for_witnesses < last && trail.membership().is_witness(to);
             let last = if is_witness { for_witnesses } else { last };
@@ -144,23 +147,23 @@ impl Raft {
         context.note(|| Note::BackTracked { follower: from, refused: prev_log, hint });
     }
 
-    /// The host sent entries as permitted.
-    pub(crate) fn sent(&mut self, to: NodeId, term: Term, last: Index, bytes: u64) {
+    /// The host sent entries as permitted. Says whether there may be more to send.
+    pub(crate) fn sent(&mut self, to: NodeId, term: Term, last: Index, bytes: u64) -> bool {
         let end = self.trail.last().index;
-        let RoleState::Leader(leader) = &mut self.role else { return };
+        let RoleState::Leader(leader) = &mut self.role else { return false };
         if term != self.hard_state.current_term {
-            return;
+            return false;
         }
-        let Some(known) = leader.followers.get_mut(to) else { return };
+        let Some(known) = leader.followers.get_mut(to) else { return false };
         let standing = known.permission == Permission::Standing;
         known.permission = Permission::None;
         if !standing {
-            return;
+            return true;
         }
         if !(known.next_index..=end).contains(&last) {
             // A permission from before the member left and came back.
             known.pause();
-            return;
+            return true;
         }
         match &mut known.flow {
             Flow::Probe { sent } => *sent = true,
@@ -170,6 +173,7 @@ impl Raft {
             }
             Flow::Snapshot(_) => unreachable!("going over to a snapshot voids the permission"),
         }
+        last < end || known.commit_sent < self.hard_state.commit_index
     }
 
     /// The host could not: the entries are compacted, or are about to be.

@@ -67,10 +67,10 @@ impl Member {
     pub(crate) fn step(&mut self, input: Input) -> Vec<Effect> {
         let mut effects = Effects::new();
         self.raft.step(Moment { now: self.now, random: 7 }, input, &mut effects);
-        if let Some(persist) = record(effects.list.make_contiguous()) {
+        if let Some(persist) = record(&effects.list) {
             self.ticket = persist.ticket;
         }
-        effects.list.into()
+        effects.list
     }
 
     pub(crate) fn hear(&mut self, from: NodeId, message: Message) -> Vec<Effect> {
