@@ -239,17 +239,34 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
             Action::Report(report) => {
                 match report {
                     Report::SnapshotSaved { .. } => self.count(Situation::SnapshotSaved),
+                    Report::SnapshotSent { to, for_leader } => self.snapshot_sent(to, for_leader),
                     Report::PeerReached { .. } | Report::PeerLost { .. } => {}
                     Report::CallerRefused { refusal, .. } => self.count(match refusal {
                         HelloRefusal::Removed => Situation::RemovedRefused,
                         HelloRefusal::OlderDisk => Situation::OldDiskRefused,
                         _ => Situation::CallerRefused,
                     }),
-                    _ => self.tell(|| format!("member {id} reports: {report}")),
+                    _ => {
+                        if let Report::SnapshotNotSent { to, for_leader: Some(_), .. } = report {
+                            self.without_delegate.insert(to);
+                        }
+                        self.tell(|| format!("member {id} reports: {report}"));
+                    }
                 }
                 Ok(())
             }
             Action::Stop(_) => unreachable!("taken out before"),
+        }
+    }
+
+    /// A snapshot arrived that a follower sent in the leader's place, or that the leader
+    /// sent itself, perhaps after a follower had failed to.
+    fn snapshot_sent(&mut self, to: NodeId, for_leader: Option<NodeId>) {
+        let had_none = self.without_delegate.remove(&to);
+        if for_leader.is_some() {
+            self.count(Situation::SnapshotDelegated);
+        } else if had_none {
+            self.count(Situation::DelegateFailed);
         }
     }
 

@@ -71,6 +71,8 @@ situations! {
     FollowerTruncated: "a log cut entries that conflicted", demanded;
     SnapshotSaved: "a member saved a snapshot", demanded;
     SnapshotInstalled: "a follower behind the log installed a snapshot", demanded;
+    SnapshotDelegated: "a follower sent a snapshot in the leader's place", demanded;
+    DelegateFailed: "a follower failed to send one in the leader's place, and the leader did", demanded;
     SnapshotLoadedAtStart: "a member started from its snapshot", demanded;
     Compacted: "a log was compacted", demanded;
     RoomClaimed: "a node asked its log to claim room for what came", demanded;

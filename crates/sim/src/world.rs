@@ -168,6 +168,8 @@ pub struct World<'a, M: StateMachine, W: Workload<M>> {
     pub(crate) clients: Vec<Client>,
     pub(crate) open: OpenRequests<M, W>,
     pub(crate) next_token: u64,
+    /// Those whom a follower failed to send a snapshot in the leader's place.
+    pub(crate) without_delegate: BTreeSet<NodeId>,
     /// Members that have not been asked the last questions.
     pub(crate) to_ask: Vec<NodeId>,
     pub(crate) history: History<ModelInput<M, W>, ModelOutput<M, W>>,
@@ -247,6 +249,7 @@ impl<'a, M: StateMachine, W: Workload<M>> World<'a, M, W> {
             clients: (0..plan.clients).map(|number| Client::new(number, plan.members)).collect(),
             open: BTreeMap::new(),
             next_token: 1,
+            without_delegate: BTreeSet::new(),
             to_ask: Vec::new(),
             history: History::new(),
             ghosts: Ghosts::default(),
