@@ -3,6 +3,7 @@
 use super::*;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::mem;
 
 const ALICE: NodeId = NodeId(1);
 
@@ -125,6 +126,24 @@ impl Outbox {
             self.next_ticket = Ticket(self.next_ticket.0 + 1);
         }
         self.pending.len()
+    }
+
+    /// Forgets promises that nobody will hear, those of a term before `term`; and
+    /// where what is said once may be heard for ever, those made a second time.
+    pub(crate) fn forget_useless(&mut self, term: Term, stays: bool) {
+        assert!(self.due == 0 && self.made == 0, "between steps, promises hang on records");
+        let mut all = mem::take(&mut self.promises).into_iter();
+        for pending in &mut self.pending {
+            let before = self.promises.len();
+            for waiting in all.by_ref().take(pending.promises) {
+                let restores = matches!(waiting.promise, Promise::Restore { .. });
+                let again = stays && self.promises.contains(&waiting);
+                if (restores || waiting.term == term) && !again {
+                    self.promises.push_back(waiting);
+                }
+            }
+            pending.promises = self.promises.len() - before;
+        }
     }
 
     /// How far the log is durable once each record in flight is.

@@ -25,8 +25,8 @@ pub(crate) struct Ghost {
     /// The latest term in which each member promised something, and the vote
     /// that it gave there.
     promised: BTreeMap<NodeId, (Term, Option<NodeId>)>,
-    /// The entries that leaders began their terms with.
-    created: BTreeSet<Position>,
+    /// The terms of the entries that were there in the beginning.
+    begun: BTreeSet<Term>,
     /// The membership that the group began with, and those that were appended.
     memberships: BTreeMap<Position, Membership>,
     /// How much was committed when each read was asked for.
@@ -41,7 +41,7 @@ impl Ghost {
     pub(crate) fn begin(&mut self, id: NodeId, disk: &Restored) {
         let HardState { current_term, voted_for, .. } = disk.hard_state;
         self.promised.insert(id, (current_term, voted_for));
-        self.created.extend(positions(&disk.trail));
+        self.begun.extend(disk.trail.runs().iter().map(|run| run.term));
         for entry in disk.trail.memberships() {
             let position = disk.trail.position_at(entry.index).expect("it stands");
             self.memberships.insert(position, entry.membership.clone());
@@ -142,9 +142,10 @@ impl Ghost {
         if raft.membership().is_witness(me) {
             return Err(format!("witnesses do not lead: {me} leads term {term}"));
         }
+        // One leader a term creates its entries, each once.
         let own = raft.last();
-        if !self.created.insert(own) {
-            return Err(format!("log matching: two entries at {own}"));
+        if self.begun.contains(&own.term) {
+            return Err(format!("log matching: two leaders create entries of {}", own.term));
         }
         self.complete(raft)
     }
@@ -186,15 +187,19 @@ impl Ghost {
         Ok(())
     }
 
-    /// A promise: a vote, a claim to a term, or an acknowledgement. A member
-    /// gives one vote a term.
-    pub(crate) fn said(&mut self, me: NodeId, to: NodeId, message: &Message) -> Result<(), String> {
-        let (term, vote) = match *message {
-            Message::RequestVote { term, .. } => (term, Some(me)),
-            Message::VoteReply { term, vote_granted: true } => (term, Some(to)),
-            Message::AppendStored { term, .. } => (term, None),
-            _ => return Ok(()),
-        };
+    /// Whether it knows who led in a term before `until`.
+    pub(crate) fn remembers_leaders_before(&self, until: Term) -> bool {
+        self.leaders.first_key_value().is_some_and(|(term, _)| *term < until)
+    }
+
+    /// Nobody can be elected in these any more.
+    pub(crate) fn forget_leaders_before(&mut self, until: Term) {
+        self.leaders = self.leaders.split_off(&until);
+    }
+
+    /// A promise is made. A member gives one vote a term.
+    pub(crate) fn said(&mut self, promise: &Promised) -> Result<(), String> {
+        let Promised { me, term, vote } = *promise;
         let (promised, voted_for) = self.promised.entry(me).or_default();
         if term > *promised {
             (*promised, *voted_for) = (term, vote);
@@ -208,19 +213,51 @@ impl Ghost {
     }
 
     /// What was promised outlives a crash.
-    pub(crate) fn restarted(&self, id: NodeId, member: &Member) -> Result<(), String> {
+    pub(crate) fn restarted(&self, id: NodeId, restored: Term) -> Result<(), String> {
         let (promised, _) = self.promised.get(&id).copied().unwrap_or_default();
-        if member.disk.hard_state.current_term < promised {
-            let now = member.disk.hard_state.current_term;
-            return Err(format!("promises are kept: term {promised} was promised, {now} restored"));
-        }
-        let (base, stored) = (member.disk.trail.base(), member.stored);
-        if base > stored {
+        if restored < promised {
             return Err(format!(
-                "a snapshot stands for what was let go: {base} is gone, not {stored}"
+                "promises are kept: term {promised} was promised, {restored} restored"
             ));
         }
         Ok(())
+    }
+}
+
+/// A log that was let go has a snapshot that stands for it after a crash.
+pub(crate) fn begins_again(member: &Member) -> Result<(), String> {
+    let (base, stored) = (member.disk.trail.base(), member.stored);
+    if base > stored {
+        return Err(format!("a snapshot stands for what was let go: {base} is gone, not {stored}"));
+    }
+    Ok(())
+}
+
+/// A vote, a claim to a term, or an acknowledgement, as somebody says it.
+#[derive(Clone, Debug)]
+pub(crate) struct Promised {
+    me: NodeId,
+    term: Term,
+    vote: Option<NodeId>,
+}
+
+/// What `me` promises by saying this.
+pub(crate) fn promise(me: NodeId, to: NodeId, message: &Message) -> Option<Promised> {
+    let (term, vote) = match *message {
+        Message::RequestVote { term, .. } => (term, Some(me)),
+        Message::VoteReply { term, vote_granted: true } => (term, Some(to)),
+        Message::AppendStored { term, .. } => (term, None),
+        _ => return None,
+    };
+    Some(Promised { me, term, vote })
+}
+
+impl Promised {
+    /// Whether the disk remembers it, as a later term does, too.
+    pub(crate) fn is_durable(&self, disk: &Restored) -> bool {
+        let HardState { current_term, voted_for, .. } = disk.hard_state;
+        let kept = self.vote.is_none() || self.vote == voted_for;
+        current_term > self.term || current_term == self.term && kept
     }
 }
 
@@ -251,14 +288,18 @@ pub(crate) fn disk(before: HardState, after: HardState) -> Result<(), String> {
 
 /// What a leader takes for committed, a quorum of *its* membership holds durably.
 /// (Later another membership may count, so it must be looked at when it happens.)
-pub(crate) fn counted(world: &World, leader: &Member, before: Index) -> Result<(), String> {
+pub(crate) fn counted<'a>(
+    ghost: &Ghost,
+    leader: &Member,
+    before: Index,
+    member: impl Fn(usize) -> &'a Member,
+) -> Result<(), String> {
     let raft = &leader.raft;
     let committed = |at: &Position| before < at.index && at.index <= raft.commit_index();
     for position in positions(raft.trail()).filter(committed) {
         let held = |id: NodeId| {
-            let member = &world.members[number(id)].value;
-            let disk = if id == raft.id() { &leader.disk } else { &member.disk };
-            holds(&disk.trail, position) || world.ghost.value.wiped.contains(&id)
+            let disk = if id == raft.id() { &leader.disk } else { &member(number(id)).disk };
+            holds(&disk.trail, position) || ghost.wiped.contains(&id)
         };
         if !raft.membership().is_quorum(held) {
             return Err(format!("committed is durable on a quorum: {position} is not"));
@@ -367,7 +408,12 @@ fn meet(world: &World, members: &[&Member], met: &mut Met) {
         "a leader commits before its own copy is durable",
         leaders.clone().any(|member| member.raft.commit_index() > member.raft.durable_index()),
     );
-    meet("two terms had a leader", ghost.leaders.len() > 1);
+    meet("two terms had a leader", leaders.clone().any(|leader| leader.raft.term() > Term(1)));
+    let ranks = &world.rules.ranks;
+    let ranked = leaders.clone().filter(|member| member.raft.term() > Term(1) && !ranks.is_empty());
+    let ranked = ranked.map(|member| member.raft.config().election_rank);
+    meet("the first in rank leads after another", ranked.clone().any(|rank| rank == 0));
+    meet("one of a later rank leads after another", ranked.clone().any(|rank| rank > 0));
     let changed = |position: &Position| *position != Position::ZERO;
     let committed =
         |position: &&Position| ghost.committed.iter().any(|(committed, _)| committed == *position);

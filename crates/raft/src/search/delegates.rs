@@ -12,6 +12,7 @@ use alloc::vec;
 
 const BOUNDS: Bounds = Bounds {
     term_max: 1,
+    log_max: 0,
     campaigns: 0,
     proposals: 0,
     beats: 1,

@@ -2,7 +2,7 @@
 //! in them, and the mutants that they must catch.
 
 use super::mutant::Mutant;
-use super::scene::{Bounds, Rules, disk};
+use super::scene::{ANY, Bounds, Rules, disk};
 use super::suite::{
     COMMITTED, COMMITTED_OLD, EARLY, LOST, PROPOSED, REJECTED, RIVALS, TRUNCATED, catches, holds,
     holds_deep,
@@ -55,6 +55,7 @@ fn unheard(bounds: Bounds, mutant: Option<Mutant>) -> World {
 
 const BOUNDS: Bounds = Bounds {
     term_max: 2,
+    log_max: 0,
     campaigns: 3,
     proposals: 0,
     beats: 0,
@@ -155,36 +156,59 @@ caught! {
         with ONE, by "applied is durable";
 }
 
+/// As many elections and proposals as terms and logs have room for.
+const WIDE: Bounds = Bounds { term_max: 3, log_max: 3, campaigns: ANY, proposals: ANY, ..BOUNDS };
+
 #[test]
 #[ignore = "deep: cargo xtask check --deep"]
-fn deep_three_elections_and_a_crash() {
-    let bounds = Bounds { term_max: 3, campaigns: 3, crashes: 1, ..BOUNDS };
-    let met = [COMMITTED, COMMITTED_OLD, EARLY, LOST, RIVALS, TRUNCATED];
-    holds_deep("deep: three elections, a crash", &beginning(bounds, None), &met);
+fn deep_a_three_terms_three_entries_and_two_crashes() {
+    let bounds = Bounds { proposals: 0, crashes: 2, ..WIDE };
+    let met = [COMMITTED, COMMITTED_OLD, EARLY, LOST, REJECTED, RIVALS, TRUNCATED];
+    holds_deep("deep: three terms, two crashes", &beginning(bounds, None), &met);
 }
 
 #[test]
 #[ignore = "deep: cargo xtask check --deep"]
-fn deep_three_elections_over_diverged_logs() {
-    let bounds = Bounds { term_max: 4, campaigns: 3, ..BOUNDS };
-    let met = [COMMITTED, COMMITTED_OLD, EARLY, REJECTED, RIVALS, TRUNCATED];
+fn deep_a_three_terms_and_what_a_client_brings() {
+    let bounds = Bounds { proposals: 1, ..WIDE };
+    let met = [COMMITTED, COMMITTED_OLD, EARLY, PROPOSED, REJECTED, RIVALS, TRUNCATED];
+    holds_deep("deep: three terms, a proposal", &beginning(bounds, None), &met);
+}
+
+#[test]
+#[ignore = "deep: cargo xtask check --deep"]
+fn deep_a_two_terms_all_proposals_and_two_crashes() {
+    let bounds = Bounds { term_max: 2, log_max: 2, crashes: 2, ..WIDE };
+    let met = [COMMITTED, EARLY, LOST, PROPOSED, REJECTED, RIVALS, TRUNCATED];
+    holds_deep("deep: two terms, all proposals", &beginning(bounds, None), &met);
+}
+
+#[test]
+#[ignore = "deep: cargo xtask check --deep"]
+fn deep_a_messages_again_and_again() {
+    let bounds = Bounds { term_max: 2, log_max: 2, proposals: 0, crashes: 1, ..WIDE };
+    let world = beginning(bounds, None);
+    let rules = Rules { stays: true, ..(*world.rules).clone() };
+    let met = [COMMITTED, EARLY, LOST, REJECTED, RIVALS, TRUNCATED];
+    holds_deep("deep: messages that stay", &world.ruled(rules), &met);
+}
+
+#[test]
+#[ignore = "deep: cargo xtask check --deep"]
+fn deep_a_entries_sent_later_than_they_may_be() {
+    let bounds = Bounds { term_max: 3, log_max: 3, proposals: 0, crashes: 1, ..WIDE };
+    let world = beginning(bounds, None);
+    let rules = Rules { sends: true, ..(*world.rules).clone() };
+    let met = [COMMITTED, COMMITTED_OLD, EARLY, LOST, REJECTED, RIVALS, TRUNCATED];
+    holds_deep("deep: entries sent late", &world.ruled(rules), &met);
+}
+
+#[test]
+#[ignore = "deep: cargo xtask check --deep"]
+fn deep_a_diverged_logs() {
+    let bounds = Bounds { term_max: 4, campaigns: ANY, crashes: 1, ..BOUNDS };
+    let met = [COMMITTED, COMMITTED_OLD, EARLY, LOST, REJECTED, RIVALS, TRUNCATED];
     holds_deep("deep: diverged", &diverged(bounds, None), &met);
-}
-
-#[test]
-#[ignore = "deep: cargo xtask check --deep"]
-fn deep_two_elections_a_proposal_and_a_crash() {
-    let bounds = Bounds { term_max: 2, campaigns: 2, proposals: 1, crashes: 1, ..BOUNDS };
-    let met = [COMMITTED, EARLY, LOST, RIVALS, TRUNCATED, PROPOSED];
-    holds_deep("deep: two elections, a proposal, a crash", &beginning(bounds, None), &met);
-}
-
-#[test]
-#[ignore = "deep: cargo xtask check --deep"]
-fn deep_two_elections_and_two_crashes() {
-    let bounds = Bounds { term_max: 2, campaigns: 2, crashes: 2, ..BOUNDS };
-    let met = [COMMITTED, EARLY, LOST, RIVALS, TRUNCATED];
-    holds_deep("deep: two elections, two crashes", &beginning(bounds, None), &met);
 }
 
 /// Scenes with a wrong variant each, for `story_tests`.

@@ -5,16 +5,16 @@
 //! messages that their receiver ignores, now and for ever, or could only refuse
 //! because their term has passed (`is_ignored`).
 
-use super::check::{self, Ghost, holds};
+use super::check::{self, Ghost, Promised, holds};
 use super::mutant::{self, Mutant};
 use super::std::hash::DefaultHasher;
 use super::table::{ByFingerprint, both};
-use super::world::{Envelope, Member, Met, Shared, World, name, number};
+use super::world::{Action, Envelope, Member, Met, Permit, Shared, World, name, number};
 use crate::progress::Flow;
 use crate::roles::RoleState;
 use crate::{
-    Effect, Effects, Index, Input, Membership, MembershipEntry, Message, Moment, NodeId, Position,
-    Raft, ReadId, Restored, Role, SnapshotOutcome, Source, Ticket,
+    Effect, Effects, Index, Input, Membership, MembershipEntry, Message, Moment, NodeId, Persist,
+    Position, Raft, ReadId, Restored, Role, SnapshotOutcome, Source, Term, Ticket, Time,
 };
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -23,51 +23,33 @@ use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::hash::{Hash, Hasher};
+use core::mem;
+
+/// What a member is told, or does by itself.
+#[derive(Clone, Debug, Hash)]
+pub(crate) enum Deed {
+    Told(Input),
+    /// An action of this member alone.
+    Own(Action),
+}
 
 impl World {
-    /// The member's oldest write becomes durable; nobody is told yet.
-    pub(crate) fn write(&mut self, id: usize, met: &mut Met) -> Result<Ticket, String> {
-        let mut member = (*self.members[id].value).clone();
-        let persist = member.writes.pop_front().expect("a write in flight");
-        let Restored { hard_state, trail, .. } = &mut member.disk;
-        check::disk(*hard_state, persist.hard_state)?;
-        *hard_state = persist.hard_state;
-        if persist.truncate_from.is_some() {
-            *met.entry("a truncation becomes durable").or_default() += 1;
-        }
-        match (persist.source, persist.truncate_from) {
-            (Source::Snapshot { last, membership }, cut) => {
-                *met.entry("a snapshot is installed").or_default() += 1;
-                if cut.is_none() && trail.contains(last) {
-                    trail.compact(last);
-                } else {
-                    trail.reset(last, *membership);
-                }
-            }
-            (_, Some(from)) => trail.truncate_from(from),
-            (_, None) => {}
-        }
-        for &run in &persist.runs {
-            trail.append(run);
-        }
-        for entry in persist.memberships {
-            trail.append_membership(entry);
-        }
-        self.members[id] = Shared::new(member);
-        Ok(persist.ticket)
+    /// One step of the algorithm, and its effects.
+    pub(crate) fn step(&mut self, id: usize, input: Input, met: &mut Met) -> Result<(), String> {
+        self.perform(id, Deed::Told(input), met)
     }
 
-    /// One step of the algorithm, and its effects. What a member does depends on
-    /// nothing but its own state and the input, so it is worked out once.
-    pub(crate) fn step(&mut self, id: usize, input: Input, met: &mut Met) -> Result<(), String> {
+    /// What a member does, with its effects. That depends on nothing but its own
+    /// state and the deed, so it is worked out once.
+    pub(crate) fn perform(&mut self, id: usize, deed: Deed, met: &mut Met) -> Result<(), String> {
         let mut hasher = DefaultHasher::new();
-        input.hash(&mut hasher);
+        deed.hash(&mut hasher);
         let key = both(self.members[id].hash, hasher.finish());
         let known = self.memo.borrow().steps.get(&key).cloned();
         let stepped = if let Some(stepped) = known {
             stepped
         } else {
-            let stepped = Rc::new(self.work_out(id, input)?);
+            let stepped = Rc::new(self.work_out(id, deed)?);
             self.memo.borrow_mut().steps.insert(key, stepped.clone());
             stepped
         };
@@ -76,13 +58,17 @@ impl World {
         }
         for seen in &stepped.seen {
             if let Witnessed::Counted { leader, before } = seen {
-                check::counted(self, leader, *before)?;
+                let member = |id: usize| &*self.members[id].value;
+                check::counted(&self.ghost.value, leader, *before, member)?;
             }
         }
         self.look_on(key, id, &stepped)?;
         for envelope in &stepped.sent {
             let at = self.network.partition_point(|other| other.hash < envelope.hash);
-            self.network.insert(at, envelope.clone());
+            let same = |other: &Shared<Envelope>| other.value == envelope.value;
+            if !(self.rules.stays && self.network[at..].iter().any(same)) {
+                self.network.insert(at, envelope.clone());
+            }
         }
         self.members[id] = stepped.member.clone();
         Ok(())
@@ -96,26 +82,28 @@ impl World {
             return Ok(());
         }
         let mut ghost = (*self.ghost.value).clone();
-        for seen in &stepped.seen {
-            match seen {
-                Witnessed::Appended(memberships) => ghost.appended(memberships)?,
-                Witnessed::Elected(raft) => ghost.elected(raft)?,
-                Witnessed::Served(read, index) => ghost.served(name(id), *read, *index)?,
-                Witnessed::Said(to, message) => ghost.said(name(id), *to, message)?,
-                Witnessed::Counted { .. } => {}
-            }
-        }
-        ghost.committed(&stepped.member.value.raft)?;
+        stepped.show(id, &mut ghost)?;
         self.ghost = Shared::new(ghost);
         self.memo.borrow_mut().ghosts.insert(key, self.ghost.clone());
         Ok(())
     }
 
-    /// What a member does with an input.
-    fn work_out(&self, id: usize, input: Input) -> Result<Stepped, String> {
+    /// What a member does.
+    pub(crate) fn work_out(&self, id: usize, deed: Deed) -> Result<Stepped, String> {
         let mut member = (*self.members[id].value).clone();
         let mut now = Now::default();
-        let mut inputs = VecDeque::from([input]);
+        let input = match deed {
+            Deed::Told(input) => {
+                if let Input::Receive { message: Message::InstallSnapshot { last, .. }, .. } = input
+                {
+                    // Its pieces are durable before the algorithm is told of it.
+                    member.stored = member.stored.max(last);
+                }
+                Some(input)
+            }
+            Deed::Own(action) => self.begin(id, &mut member, action, &mut now)?,
+        };
+        let mut inputs: VecDeque<Input> = input.into_iter().collect();
         let moment = Moment { now: self.rules.now(), random: 0 };
         while let Some(input) = inputs.pop_front() {
             let was_leader = member.raft.role() == Role::Leader;
@@ -134,26 +122,134 @@ impl World {
             }
         }
         member.raft.rebase(moment.now);
+        let term = member.raft.term();
+        member.raft.outbox.forget_useless(term, self.rules.stays);
         renumber(&mut member);
-        let from = name(id);
+        if !member.mortal {
+            member.outlive();
+        }
         let mut sent = Vec::new();
-        for (to, message) in now.sent {
-            now.seen.push(Witnessed::Said(to, message.clone()));
-            let envelope = Envelope { from, to, message };
-            let heard = matches!(envelope.message, Message::AppendHeard { .. });
-            let links = &self.rules.links;
-            let (one, other) = (id, number(to));
-            let linked =
-                links.is_empty() || links.contains(&(one, other)) || links.contains(&(other, one));
-            if heard && !self.rules.hears || !linked {
-                continue;
+        for (to, message) in mem::take(&mut now.sent) {
+            if let Some(promise) = check::promise(name(id), to, &message) {
+                // What is durable when it is said is safe with the disk.
+                if self.rules.mutant.is_some() {
+                    now.seen.push(Witnessed::Said(promise));
+                } else if !promise.is_durable(&member.disk) {
+                    return Err(format!("promises are durable when they are made: {promise:?}"));
+                }
             }
-            if let Message::AppendRejected { .. } = envelope.message {
-                now.met.push("an append is rejected");
-            }
-            sent.push(Shared::new(envelope));
+            self.post(id, to, message, &mut now.met, &mut sent);
         }
         Ok(Stepped { member: Shared::new(member), seen: now.seen, sent, met: now.met })
+    }
+
+    /// Puts a message on its way, if it can arrive.
+    fn post(
+        &self,
+        id: usize,
+        to: NodeId,
+        message: Message,
+        met: &mut Vec<&'static str>,
+        sent: &mut Vec<Shared<Envelope>>,
+    ) {
+        let envelope = Envelope { from: name(id), to, message };
+        let heard = matches!(envelope.message, Message::AppendHeard { .. });
+        let links = &self.rules.links;
+        let (one, other) = (id, number(to));
+        let linked =
+            links.is_empty() || links.contains(&(one, other)) || links.contains(&(other, one));
+        if heard && !self.rules.hears || !linked {
+            return;
+        }
+        if let Message::AppendRejected { .. } = envelope.message {
+            met.push("an append is rejected");
+        }
+        sent.push(Shared::new(envelope));
+    }
+
+    /// What an action does to its member before the algorithm hears of it, and what
+    /// that hears.
+    fn begin(
+        &self,
+        id: usize,
+        member: &mut Member,
+        action: Action,
+        done: &mut Now,
+    ) -> Result<Option<Input>, String> {
+        let now = self.rules.now();
+        Ok(match action {
+            Action::Campaign(_) => Some(Input::Campaign),
+            Action::Propose(_) => Some(Input::Propose { count: 1 }),
+            Action::Change(_, which) => {
+                let changes = self.rules.changes[which].clone();
+                Some(Input::ChangeMembership { changes, forced: true })
+            }
+            Action::Transfer(_, to) => {
+                Some(Input::TransferLeadership { to: name(to), deadline: Time(u64::MAX) })
+            }
+            Action::Beat(_) => {
+                if let RoleState::Leader(leader) = &mut member.raft.role {
+                    leader.heartbeat_due = now;
+                }
+                Some(Input::Wake)
+            }
+            Action::AskRest(_) => {
+                if let RoleState::Leader(leader) = &mut member.raft.role {
+                    leader.reads.ask_rest_now(now);
+                }
+                Some(Input::Wake)
+            }
+            Action::Tick(which) => {
+                let (steps, paused) = &self.rules.ticks[which];
+                member.raft.rebase(now.after(steps[id]));
+                (*paused == Some(id)).then_some(Input::Paused)
+            }
+            Action::Snapshot(_) => {
+                member.storing = Some(member.applied(&self.rules).expect("it stands"));
+                None
+            }
+            Action::Store(_) => {
+                let covered = member.storing.take().expect("one is being written");
+                member.stored = member.stored.max(covered);
+                None
+            }
+            Action::Compact(_) => {
+                let through = self.rules.purgeable(member).expect("it may go");
+                member.disk.trail.compact(through);
+                Some(Input::Compacted { through })
+            }
+            Action::Apply(_) => {
+                member.applied = member.next_applied();
+                None
+            }
+            Action::Send(_, to, at) => Some(use_permit(member, name(to), at, done)),
+            Action::Sync(_) => {
+                let ticket = match self.rules.overtaking(member) {
+                    Some(ticket) => ticket,
+                    None => write(member, &mut done.met)?,
+                };
+                Some(Input::Persisted { ticket })
+            }
+            Action::Crash(_, writes) => {
+                for _ in 0..writes {
+                    write(member, &mut done.met)?;
+                }
+                if !member.writes.is_empty() {
+                    done.met.push("a crash loses a write");
+                }
+                let (disk, stored) = (member.disk.clone(), member.stored);
+                *member = Member::new(self.rules.start(id, &disk), disk);
+                member.stored = stored;
+                check::begins_again(member)?;
+                // Only where a promise can be made too early can it be forgotten.
+                if self.rules.mutant.is_some() {
+                    let restored = member.disk.hard_state.current_term;
+                    done.seen.push(Witnessed::Restarted(restored));
+                }
+                None
+            }
+            _ => unreachable!("{action:?} is not of one member alone"),
+        })
     }
 
     fn carry_out(
@@ -180,20 +276,17 @@ impl World {
                 {
                     inputs.push_back(Input::Persisted { ticket: persist.ticket });
                 } else {
-                    member.writes.push_back(persist);
+                    member.writes.push_back(without_origin(persist));
                 }
             }
             Effect::Send { to, message } => now.sent.push((to, message)),
             Effect::SendEntries { to, term, prev, leader_commit, round, .. } => {
-                // One entry a message, so that they can overtake each other.
-                let (last, trail) = (prev.index.next(), member.raft.trail());
-                let runs = trail.runs_between(last, last);
-                let memberships = trail.memberships_between(last, last);
-                let prev_log = prev;
-                let message =
-                    Message::Append { term, prev_log, runs, memberships, leader_commit, round };
-                now.sent.push((to, message));
-                inputs.push_back(Input::Sent { to, term, last, bytes: 1 });
+                let permits = member.permits.entry(to).or_default();
+                permits.push(Permit { term, prev, leader_commit, round });
+                if !self.rules.sends {
+                    let newest = permits.len() - 1;
+                    inputs.push_back(use_permit(member, to, newest, now));
+                }
             }
             Effect::SendSnapshot { to, term, leader, least, .. } => {
                 now.met.push("a snapshot is sent");
@@ -235,6 +328,12 @@ impl World {
                 if applied.is_none_or(|applied| !check::holds(&member.disk.trail, applied)) {
                     return Err(format!("applied is durable: {through} is not"));
                 }
+                if self.rules.applies {
+                    member.to_apply = through;
+                }
+            }
+            Effect::Restore { snapshot } if self.rules.applies => {
+                member.to_apply = member.to_apply.max(snapshot.index);
             }
             _ => {}
         }
@@ -242,23 +341,49 @@ impl World {
     }
 }
 
-/// What a member did with an input.
+/// What a member did.
 #[derive(Debug)]
 pub(crate) struct Stepped {
-    member: Shared<Member>,
+    pub(crate) member: Shared<Member>,
     /// What the checks must hear of, in order.
-    seen: Vec<Witnessed>,
-    sent: Vec<Shared<Envelope>>,
-    met: Vec<&'static str>,
+    pub(crate) seen: Vec<Witnessed>,
+    pub(crate) sent: Vec<Shared<Envelope>>,
+    pub(crate) met: Vec<&'static str>,
+}
+
+impl Stepped {
+    /// The ghost sees it.
+    pub(crate) fn show(&self, id: usize, ghost: &mut Ghost) -> Result<(), String> {
+        for seen in &self.seen {
+            match seen {
+                Witnessed::Appended(memberships) => ghost.appended(memberships)?,
+                Witnessed::Elected(raft) => ghost.elected(raft)?,
+                Witnessed::Served(read, index) => ghost.served(name(id), *read, *index)?,
+                Witnessed::Said(promise) => ghost.said(promise)?,
+                Witnessed::Restarted(term) => ghost.restarted(name(id), *term)?,
+                Witnessed::Counted { .. } => {}
+            }
+        }
+        ghost.committed(&self.member.value.raft)
+    }
+
+    /// Whether the ghost may be another once it has seen this done by `before`.
+    pub(crate) fn is_news(&self, before: &Member) -> bool {
+        let (old, new) = (&before.raft, &self.member.value.raft);
+        !self.seen.is_empty()
+            || old.commit_index() != new.commit_index()
+            || old.trail() != new.trail()
+    }
 }
 
 /// Something that the checks must hear of.
 #[derive(Debug)]
-enum Witnessed {
+pub(crate) enum Witnessed {
     Elected(Box<Raft>),
     Appended(Vec<(Position, Membership)>),
     Served(ReadId, Index),
-    Said(NodeId, Message),
+    Said(Promised),
+    Restarted(Term),
     Counted { leader: Box<Member>, before: Index },
 }
 
@@ -268,6 +393,65 @@ struct Now {
     seen: Vec<Witnessed>,
     sent: Vec<(NodeId, Message)>,
     met: Vec<&'static str>,
+}
+
+/// The member's oldest write becomes durable; nobody is told yet.
+fn write(member: &mut Member, met: &mut Vec<&'static str>) -> Result<Ticket, String> {
+    let persist = member.writes.pop_front().expect("a write in flight");
+    let Restored { hard_state, trail, .. } = &mut member.disk;
+    check::disk(*hard_state, persist.hard_state)?;
+    *hard_state = persist.hard_state;
+    if persist.truncate_from.is_some() {
+        met.push("a truncation becomes durable");
+    }
+    match (persist.source, persist.truncate_from) {
+        (Source::Snapshot { last, membership }, cut) => {
+            met.push("a snapshot is installed");
+            if cut.is_none() && trail.contains(last) {
+                trail.compact(last);
+            } else {
+                trail.reset(last, *membership);
+            }
+        }
+        (_, Some(from)) => trail.truncate_from(from),
+        (_, None) => {}
+    }
+    for &run in &persist.runs {
+        trail.append(run);
+    }
+    for entry in persist.memberships {
+        trail.append_membership(entry);
+    }
+    Ok(persist.ticket)
+}
+
+/// Where the bytes of a record come from is the same to the algorithm.
+fn without_origin(mut persist: Persist) -> Persist {
+    if !matches!(persist.source, Source::Snapshot { .. }) {
+        persist.source = Source::HardState;
+    }
+    persist
+}
+
+/// Sends what a permission is for, if that still stands in the log: one entry a
+/// message, so that they can overtake each other.
+fn use_permit(member: &mut Member, to: NodeId, at: usize, now: &mut Now) -> Input {
+    let permits = member.permits.get_mut(&to).expect("it was given");
+    let Permit { term, prev, leader_commit, round } = permits.remove(at);
+    if permits.is_empty() {
+        member.permits.remove(&to);
+    }
+    let (last, trail) = (prev.index.next(), member.raft.trail());
+    if !trail.contains(prev) || trail.last().index < last {
+        now.met.push("what was to be sent is gone");
+        return Input::Unreadable { to, term };
+    }
+    let runs = trail.runs_between(last, last);
+    let memberships = trail.memberships_between(last, last);
+    let prev_log = prev;
+    let message = Message::Append { term, prev_log, runs, memberships, leader_commit, round };
+    now.sent.push((to, message));
+    Input::Sent { to, term, last, bytes: 1 }
 }
 
 /// What was worked out before; all of it can be again.
@@ -287,10 +471,12 @@ impl Memo {
 }
 
 /// Whether this message can change nothing at its receiver, now or ever, crash
-/// or no crash (its disk has reached the message's term), or can only be refused
+/// or no crash (its disk has reached the message's term; if it will not crash any
+/// more, it has itself), or can only be refused
 /// there because its term has passed. Leaving it out is as if it were lost.
 pub(crate) fn is_ignored(envelope: &Envelope, receiver: &Member) -> bool {
-    let Restored { hard_state: durable, .. } = &receiver.disk;
+    let kept = &receiver.disk.hard_state;
+    let durable = if receiver.mortal { kept } else { &receiver.raft.hard_state };
     let leading = match &receiver.raft.role {
         RoleState::Leader(leader) => leader.followers.get(envelope.from),
         _ => None,

@@ -1,12 +1,15 @@
-//! Suite E, leadership: pre-vote, check-quorum and transfer together.
+//! Suite E, leadership: pre-vote, check-quorum, transfer and priority together.
 
-use super::scene::{Bounds, Rules};
-use super::suite::{COMMITTED, HANDED_OVER, RIVALS, holds, holds_deep};
+use super::scene::{ANY, Bounds, Rules};
+use super::suite::{
+    COMMITTED, HANDED_OVER, IN_ORDER, LOST, OUT_OF_ORDER, RIVALS, holds, holds_deep,
+};
 use super::world::World;
 use alloc::vec;
 
 const BOUNDS: Bounds = Bounds {
     term_max: 2,
+    log_max: 0,
     campaigns: 1,
     proposals: 0,
     beats: 0,
@@ -39,9 +42,35 @@ fn a_transfer_past_those_who_hear_the_leader() {
     holds("transfer", &guarded(bounds), &[COMMITTED, HANDED_OVER, RIVALS]);
 }
 
+/// The same, and each waits for its own time: 3 comes first, 2 and 1 a heartbeat
+/// later each.
+fn ranked(bounds: Bounds) -> World {
+    let ticks = [4, 1].map(|step| (vec![step; 3], None)).into();
+    let rules =
+        Rules { ticks, waits: true, ranks: vec![2, 1, 0], ..(*guarded(bounds).rules).clone() };
+    World::led(3, 0, bounds, rules)
+}
+
+#[test]
+fn the_first_in_rank_seeks_election_first() {
+    let met = [COMMITTED, RIVALS, IN_ORDER];
+    holds("rank", &ranked(Bounds { campaigns: ANY, ..BOUNDS }), &met);
+}
+
 #[test]
 #[ignore = "deep: cargo xtask check --deep"]
-fn deep_a_transfer_and_an_election() {
-    let bounds = Bounds { transfers: 1, term_max: 3, ..BOUNDS };
-    holds_deep("deep: transfer and election", &guarded(bounds), &[COMMITTED, HANDED_OVER, RIVALS]);
+fn deep_e_a_transfer_and_an_election() {
+    let bounds = Bounds { transfers: 1, campaigns: ANY, term_max: 3, beats: 1, ..BOUNDS };
+    let met = [COMMITTED, HANDED_OVER, RIVALS];
+    holds_deep("deep: transfer and election", &guarded(bounds), &met);
+}
+
+#[test]
+#[ignore = "deep: cargo xtask check --deep"]
+fn deep_e_ranks_a_transfer_and_entries_sent_later() {
+    let bounds = Bounds { transfers: 1, campaigns: ANY, crashes: 1, ticks: 3, ..BOUNDS };
+    let world = ranked(bounds);
+    let rules = Rules { sends: true, ..(*world.rules).clone() };
+    let met = [COMMITTED, HANDED_OVER, IN_ORDER, LOST, OUT_OF_ORDER, RIVALS];
+    holds_deep("deep: ranks", &world.ruled(rules), &met);
 }

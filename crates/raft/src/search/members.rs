@@ -2,7 +2,7 @@
 //! leader among those that go.
 
 use super::mutant::Mutant;
-use super::scene::{Bounds, Rules, disk, nobody};
+use super::scene::{ANY, Bounds, Rules, disk, nobody};
 use super::suite::{CHANGED, LEFT, LOST, REMOVED, RIVALS, TRUNCATED, catches, holds, holds_deep};
 use super::world::{Action, World, name};
 use crate::{Change, Index, Membership, MembershipEntry, Run};
@@ -40,13 +40,6 @@ fn remove(id: usize) -> Change {
 #[test]
 fn two_become_three() {
     holds("2 to 3", &led(2, 1, bounds(2, 1, 1), &[&[add(3)]]), &[CHANGED, RIVALS]);
-}
-
-#[test]
-#[ignore = "deep: cargo xtask check --deep"]
-fn deep_three_become_four() {
-    let world = led(3, 1, bounds(2, 1, 1), &[&[add(4)]]);
-    holds_deep("deep: 3 to 4", &world, &[CHANGED, RIVALS, TRUNCATED]);
 }
 
 #[test]
@@ -93,18 +86,47 @@ fn two_and_a_witness_elect_and_lose_one() {
     holds("witness", &world, &[CHANGED, RIVALS]);
 }
 
+fn wide(crashes: u8, changes: u8) -> Bounds {
+    Bounds { crashes, ..bounds(2, ANY, changes) }
+}
+
 #[test]
 #[ignore = "deep: cargo xtask check --deep"]
-fn deep_three_become_four_and_three() {
-    let world = led(3, 1, bounds(2, 1, 2), &[&[add(4)], &[remove(1)]]);
+fn deep_b_three_become_four_and_three() {
+    let world = led(3, 1, wide(0, 2), &[&[add(4)], &[remove(1)]]);
     holds_deep("deep: 3 to 4 to 3", &world, &[CHANGED, REMOVED, RIVALS, TRUNCATED]);
 }
 
 #[test]
 #[ignore = "deep: cargo xtask check --deep"]
-fn deep_three_swap_their_leader_through_a_joint_membership() {
-    let world = led(3, 1, Bounds { crashes: 1, ..bounds(2, 1, 1) }, &[&[remove(1), add(4)]]);
-    holds_deep("deep: joint", &world, &[CHANGED, LEFT, REMOVED, RIVALS]);
+fn deep_b_three_become_four_and_a_crash() {
+    let world = led(3, 1, wide(1, 1), &[&[add(4)]]);
+    holds_deep("deep: 3 to 4", &world, &[CHANGED, LOST, RIVALS, TRUNCATED]);
+}
+
+#[test]
+#[ignore = "deep: cargo xtask check --deep"]
+fn deep_b_three_swap_their_leader_through_a_joint_membership() {
+    let world = led(3, 1, wide(1, 1), &[&[remove(1), add(4)]]);
+    holds_deep("deep: joint", &world, &[CHANGED, LEFT, LOST, REMOVED, RIVALS]);
+}
+
+#[test]
+#[ignore = "deep: cargo xtask check --deep"]
+fn deep_b_a_learner_comes_and_is_promoted() {
+    let learner = name(3);
+    let changes: [&[Change]; 2] = [&[Change::AddLearner(learner)], &[Change::Promote(learner)]];
+    let world = led(3, 1, wide(1, 2), &changes);
+    holds_deep("deep: learner", &world, &[CHANGED, LOST, RIVALS, TRUNCATED]);
+}
+
+#[test]
+#[ignore = "deep: cargo xtask check --deep"]
+fn deep_b_a_witness_and_entries_sent_later() {
+    let begin = led(2, 1, bounds(1, 0, 1), &[&[Change::AddWitness(name(2))]]);
+    let world = after_first(&begin, wide(1, 1), &[&[remove(2)]]);
+    let rules = Rules { sends: true, ..(*world.rules).clone() };
+    holds_deep("deep: witness", &world.ruled(rules), &[CHANGED, LOST, RIVALS, TRUNCATED]);
 }
 
 fn steps(changes: &[&[Change]]) -> Vec<Vec<Change>> {

@@ -14,6 +14,7 @@ extern crate std;
 
 mod catalogue;
 mod check;
+mod deeds;
 mod delegates;
 mod elections;
 mod host;
@@ -36,6 +37,7 @@ mod suite;
 mod symmetry;
 mod table;
 mod walks;
+mod wide;
 mod world;
 
 use alloc::format;
@@ -66,6 +68,8 @@ pub(crate) struct Report {
     pub(crate) exhausted: bool,
     /// How many renamings of the members leave the beginning as it is.
     pub(crate) symmetry: usize,
+    /// How many of them nothing is greater than, where such are left out.
+    pub(crate) greatest: usize,
     /// States in the widest level.
     pub(crate) widest: usize,
     /// What states cost: fingerprints, ways and two levels, but not their parts.
@@ -90,6 +94,7 @@ const PARTS_MAX: usize = 3_000_000;
 /// that differ only in who is who, one is visited.
 pub(crate) fn search(start: &World, states_max: usize) -> Report {
     let mut report = Report::default();
+    let start = &start.clone().settled_fate();
     let mut symmetry = Symmetry::of(start);
     report.symmetry = symmetry.size();
     let mut seen = Seen::default();

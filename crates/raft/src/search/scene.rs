@@ -14,11 +14,17 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 
+/// Of something that may happen any number of times.
+pub(crate) const ANY: u8 = u8::MAX;
+
 /// How much may happen in all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Bounds {
     /// Nobody campaigns beyond this term.
     pub(crate) term_max: u64,
+    /// Nobody whose log is so long campaigns, or takes what clients bring; any
+    /// length will do, if zero.
+    pub(crate) log_max: u64,
     /// Elections that are started.
     pub(crate) campaigns: u8,
     /// Entries that clients bring.
@@ -47,23 +53,27 @@ impl Bounds {
     /// As good as no bounds.
     pub(crate) const NONE: Self = Self {
         term_max: u64::MAX,
-        campaigns: u8::MAX,
-        proposals: u8::MAX,
-        beats: u8::MAX,
-        crashes: u8::MAX,
-        repeats: u8::MAX,
-        changes: u8::MAX,
-        compactions: u8::MAX,
-        reads: u8::MAX,
-        transfers: u8::MAX,
-        ticks: u8::MAX,
-        wipes: u8::MAX,
+        log_max: 0,
+        campaigns: ANY,
+        proposals: ANY,
+        beats: ANY,
+        crashes: ANY,
+        repeats: ANY,
+        changes: ANY,
+        compactions: ANY,
+        reads: ANY,
+        transfers: ANY,
+        ticks: ANY,
+        wipes: ANY,
     };
 }
 
 impl fmt::Display for Bounds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "terms to {}", self.term_max)?;
+        if self.log_max > 0 {
+            write!(f, ", logs to {}", self.log_max)?;
+        }
         for (times, one, many) in [
             (self.campaigns, "election", "elections"),
             (self.proposals, "proposal", "proposals"),
@@ -77,8 +87,11 @@ impl fmt::Display for Bounds {
             (self.ticks, "step of time", "steps of time"),
             (self.wipes, "lost disk", "lost disks"),
         ] {
-            if times > 0 {
-                write!(f, ", {times} {}", if times == 1 { one } else { many })?;
+            match times {
+                0 => {}
+                1 => write!(f, ", 1 {one}")?,
+                ANY => write!(f, ", {many}")?,
+                _ => write!(f, ", {times} {many}")?,
             }
         }
         Ok(())
@@ -103,6 +116,17 @@ pub(crate) struct Rules {
     pub(crate) delegates: bool,
     /// Whether `AppendHeard` is delivered: where nothing rests on it, it is lost.
     pub(crate) hears: bool,
+    /// Whether a message that was delivered may be delivered again, any number of
+    /// times, instead of as often as the bounds say.
+    pub(crate) stays: bool,
+    /// Whether entries are sent later than they may be.
+    pub(crate) sends: bool,
+    /// Whether what is committed is applied later than it may be.
+    pub(crate) applies: bool,
+    /// Whether nobody campaigns before its time has come, by its own clock.
+    pub(crate) waits: bool,
+    /// Everybody's rank in elections; the same, if empty.
+    pub(crate) ranks: Vec<u32>,
     /// What a leader may be asked to change.
     pub(crate) changes: Vec<Vec<Change>>,
     /// How clocks may go on.
@@ -145,6 +169,7 @@ impl Rules {
             config.heartbeat_interval_us = 1;
             config.election_jitter_us = 0;
         }
+        config.election_rank = self.ranks.get(id).copied().unwrap_or_default();
         config.lease_drift_ppm = self.drift();
         let moment = Moment { now: self.now(), random: 0 };
         let mut raft = Raft::new(config, disk.clone(), moment).expect("a sound disk");
@@ -202,10 +227,12 @@ impl World {
         disks.extend(vec![nobody(); others]);
         let beginning = Bounds { term_max: 1, campaigns: 1, beats: 1, ..Bounds::default() };
         let mutant = rules.mutant;
-        let world = Self::new(disks, beginning, Rules { mutant: None, ..rules });
+        let stays = rules.stays;
+        let rules = Rules { mutant: None, stays: false, ..rules };
+        let world = Self::new(disks, beginning, rules.clone());
         let mut world = world.after(Action::Campaign(0)).settled().after(Action::Beat(0)).settled();
         world.left = bounds;
-        world.wrong(mutant)
+        world.ruled(Rules { stays, ..rules }).wrong(mutant)
     }
 
     /// The same state, from which on this wrong variant steps, or the right one.
@@ -267,8 +294,7 @@ impl World {
     /// Things are delivered and written until this is so.
     pub(crate) fn settled_until(mut self, done: impl Fn(&Self) -> bool) -> Self {
         while !done(&self) {
-            let mut next = self.actions().into_iter();
-            let next = next.find(|next| matches!(next, Action::Deliver(_) | Action::Sync(_)));
+            let next = self.next_of_itself();
             self = self.after(next.expect("something is under way"));
         }
         self
@@ -276,15 +302,19 @@ impl World {
 
     /// Everything is delivered and written, until nothing happens.
     pub(crate) fn settled(mut self) -> Self {
-        loop {
-            let next = self
-                .actions()
-                .into_iter()
-                .find(|action| matches!(action, Action::Deliver(_) | Action::Sync(_)));
-            match next {
-                Some(action) => self = self.after(action),
-                None => return self,
-            }
+        while let Some(next) = self.next_of_itself() {
+            self = self.after(next);
         }
+        self
+    }
+
+    /// What a network and hosts that are well do next.
+    fn next_of_itself(&self) -> Option<Action> {
+        self.actions().into_iter().find(|action| {
+            matches!(
+                action,
+                Action::Deliver(_) | Action::Sync(_) | Action::Send(..) | Action::Apply(_)
+            )
+        })
     }
 }

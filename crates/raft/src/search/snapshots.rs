@@ -2,9 +2,10 @@
 //! overlapping, diverged and newer logs.
 
 use super::mutant::Mutant;
-use super::scene::{Bounds, Rules};
+use super::scene::{ANY, Bounds, Rules};
 use super::suite::{
-    COMMITTED, COMPACTED, INSTALLED, LOST, catches, holds, holds_deep, never_meets,
+    COMMITTED, COMPACTED, INSTALLED, LOST, PROPOSED, RIVALS, TRUNCATED, catches, holds, holds_deep,
+    never_meets,
 };
 use super::world::{Action, Envelope, Shared, World, name};
 use crate::{Change, Message};
@@ -13,6 +14,7 @@ use alloc::vec::Vec;
 
 const BOUNDS: Bounds = Bounds {
     term_max: 1,
+    log_max: 0,
     campaigns: 0,
     proposals: 0,
     beats: 1,
@@ -28,8 +30,13 @@ const BOUNDS: Bounds = Bounds {
 
 /// Member 3 heard nothing of entries 2 and 3, which are committed and let go.
 fn behind(bounds: Bounds, mutant: Option<Mutant>) -> World {
+    behind_by(bounds, Rules { mutant, ..Rules::default() })
+}
+
+fn behind_by(bounds: Bounds, rules: Rules) -> World {
     let changes = vec![vec![Change::AddLearner(name(3))]];
-    let rules = Rules { changes, ..Rules::default() };
+    let mutant = rules.mutant;
+    let rules = Rules { changes, mutant: None, ..rules };
     let during = Bounds { proposals: 1, changes: 1, compactions: 1, ..BOUNDS };
     let world = World::led(3, 1, during, rules.clone());
     let world = world.ruled(Rules { links: vec![(0, 1)], ..rules.clone() });
@@ -51,11 +58,34 @@ fn one_behind_gets_a_snapshot_and_crashes() {
     holds("snapshot and crash", &behind(bounds, None), &[INSTALLED, LOST]);
 }
 
+/// Entries are sent and applied later than they may be.
+fn late_hosts() -> Rules {
+    Rules { sends: true, applies: true, ..Rules::default() }
+}
+
 #[test]
 #[ignore = "deep: cargo xtask check --deep"]
-fn deep_one_behind_gets_a_snapshot_amid_an_election() {
-    let bounds = Bounds { campaigns: 1, term_max: 2, ..BOUNDS };
-    holds_deep("deep: snapshot and election", &behind(bounds, None), &[INSTALLED]);
+fn deep_c_one_behind_gets_a_snapshot_amid_an_election() {
+    let bounds = Bounds { campaigns: ANY, term_max: 2, crashes: 1, ..BOUNDS };
+    let met = [COMMITTED, INSTALLED, LOST, RIVALS];
+    holds_deep("deep: snapshot and election", &behind_by(bounds, late_hosts()), &met);
+}
+
+#[test]
+#[ignore = "deep: cargo xtask check --deep"]
+fn deep_c_a_snapshot_is_taken_amid_an_election() {
+    let bounds = Bounds {
+        campaigns: ANY,
+        term_max: 2,
+        log_max: 3,
+        proposals: 1,
+        compactions: 1,
+        crashes: 1,
+        ..BOUNDS
+    };
+    let world = World::led(3, 0, bounds, Rules { applies: true, ..Rules::default() });
+    let met = [COMMITTED, COMPACTED, INSTALLED, LOST, PROPOSED, RIVALS, TRUNCATED];
+    holds_deep("deep: snapshot taken", &world, &met);
 }
 
 /// Member 3 got its snapshot, and what came after; the snapshot comes once more.

@@ -34,6 +34,7 @@ pub(crate) fn beginning(disks: &[Restored], rules: &Rules) -> Vec<String> {
     flag(rules.lease, "lease");
     flag(rules.delegates, "delegate");
     flag(rules.has_clocks(), "ticks");
+    flag(!rules.ranks.is_empty(), "ranked");
     let mut told = vec![format!("members {first} {}", flags.join(" "))];
     for (id, disk) in disks.iter().enumerate() {
         let (who, hard) = (name(id), disk.hard_state);
@@ -74,20 +75,23 @@ impl World {
         let who = |id: usize| format!("S{}", name(id));
         let message = |at: usize| sent(&self.network[at].value);
         vec![match action {
-            Action::Deliver(at) => format!("deliver {}", message(at)),
-            Action::Repeat(at) => format!("repeat {}", message(at)),
+            Action::Deliver(at) if !self.rules.stays => format!("deliver {}", message(at)),
+            Action::Deliver(at) | Action::Repeat(at) => format!("repeat {}", message(at)),
             Action::Campaign(id) => format!("campaign {}", who(id)),
             Action::Beat(id) => format!("beat {}", who(id)),
             Action::AskRest(id) => format!("timeout {}", who(id)),
             Action::Propose(id) => format!("propose {} 1", who(id)),
             Action::Read(id) => format!("read {}", who(id)),
+            Action::Send(id, to, at) => format!("send {} {} {at}", who(id), who(to)),
+            Action::Apply(id) => format!("apply {} one", who(id)),
             Action::Sync(id) => format!("sync {} one", who(id)),
             Action::Snapshot(id) => format!("snapshot {}", who(id)),
             Action::Store(id) => format!("store {}", who(id)),
             Action::Wipe(id) => format!("wipe {} {}", who(id), super::world::NEW_DISK),
             Action::Transfer(id, to) => format!("transfer {} {} 1000000", who(id), who(to)),
             Action::Compact(id) => {
-                let through = self.purgeable(id).expect("it may go");
+                let through = self.rules.purgeable(&self.members[id].value);
+                let through = through.expect("it may go");
                 format!("compact {} {}", who(id), through.index)
             }
             Action::Crash(id, done) => {
@@ -287,6 +291,10 @@ fn follow(
         ["timeout", who] => Action::AskRest(member(who)),
         ["propose", who, _] => Action::Propose(member(who)),
         ["read", who] => Action::Read(member(who)),
+        ["send", who, to, at] => {
+            Action::Send(member(who), member(to), at.parse().expect("a number"))
+        }
+        ["apply", who, "one"] => Action::Apply(member(who)),
         ["sync", who, "one"] => Action::Sync(member(who)),
         ["snapshot", who] => Action::Snapshot(member(who)),
         ["store", who] => Action::Store(member(who)),

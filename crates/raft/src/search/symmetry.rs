@@ -49,6 +49,23 @@ impl Symmetry {
         self.renamings.len()
     }
 
+    /// Who takes whose place under each of them; under the first, nobody.
+    pub(crate) fn renamings(&self) -> &[Vec<usize>] {
+        &self.renamings
+    }
+
+    /// The fingerprint of a part of this kind under each renaming.
+    pub(crate) fn under<T: Debug>(&mut self, part: &Shared<T>, kind: u64) -> Vec<u64> {
+        let Self { renamings, text, .. } = self;
+        if renamings.len() == 1 {
+            return vec![mix(part.hash ^ kind)];
+        }
+        text.clear();
+        write!(text, "{:?}", part.value).expect("a string takes all");
+        let under = |renaming: &Vec<usize>| Reader::new(text, renaming).read();
+        renamings.iter().map(|renaming| mix(under(renaming) ^ kind)).collect()
+    }
+
     /// The same for states that differ only in who is who.
     pub(crate) fn fingerprint(&mut self, world: &World) -> u64 {
         if self.renamings.len() == 1 {

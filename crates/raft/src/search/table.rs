@@ -30,7 +30,7 @@ impl Hasher for Itself {
 
 /// Two fingerprints as one, the order told apart.
 pub(crate) fn both(one: u64, other: u64) -> u64 {
-    mix(one.wrapping_mul(3) ^ mix(other))
+    mix(one.wrapping_mul(3) ^ mix(other ^ 0x9e37_79b9_7f4a_7c15))
 }
 
 /// Spreads what differs in a few bits over all of them (SplitMix64's finalizer).

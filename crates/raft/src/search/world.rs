@@ -12,14 +12,13 @@
 //! What a step of the algorithm does to disks and network is `host.rs`.
 
 use super::check::{self, Ghost};
-use super::host::{Memo, is_ignored};
+use super::host::{Deed, Memo, is_ignored};
 use super::mutant::Mutant;
 use super::scene::{Bounds, Rules};
 use super::std::hash::DefaultHasher;
-use crate::roles::RoleState;
 use crate::{
-    Change, Input, Message, NodeId, Persist, Position, Raft, ReadId, Restored, Role,
-    SnapshotOutcome, Ticket, Time,
+    Change, Index, Input, Message, NodeId, Persist, Position, Raft, ReadId, Restored, Role, Round,
+    SnapshotOutcome, Term, Time,
 };
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::rc::Rc;
@@ -32,7 +31,7 @@ use core::hash::{Hash, Hasher};
 pub(crate) type Met = BTreeMap<&'static str, u64>;
 
 /// One thing that happens. Members are numbered from 0, messages by their place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Action {
     Campaign(usize),
     Beat(usize),
@@ -49,6 +48,10 @@ pub(crate) enum Action {
     Store(usize),
     /// The log that it covers is let go.
     Compact(usize),
+    /// One of the permissions to send entries to a follower is used.
+    Send(usize, usize, usize),
+    /// The next entry is applied, or a snapshot loaded.
+    Apply(usize),
     Sync(usize),
     /// With this many of its writes done.
     Crash(usize, usize),
@@ -72,12 +75,36 @@ impl Action {
             Self::Snapshot(_) => "snapshot",
             Self::Store(_) => "store",
             Self::Compact(_) => "compact",
+            Self::Send(..) => "send entries",
+            Self::Apply(_) => "apply",
             Self::Sync(_) => "sync",
             Self::Crash(..) => "crash",
             Self::Wipe(_) => "wipe",
             Self::Tick(_) => "tick",
             Self::Deliver(_) => "deliver",
             Self::Repeat(_) => "deliver twice",
+        }
+    }
+
+    /// Who does it, or whom it happens to.
+    pub(crate) fn whose(self) -> Option<usize> {
+        match self {
+            Self::Campaign(id)
+            | Self::Beat(id)
+            | Self::AskRest(id)
+            | Self::Propose(id)
+            | Self::Change(id, _)
+            | Self::Transfer(id, _)
+            | Self::Read(id)
+            | Self::Snapshot(id)
+            | Self::Store(id)
+            | Self::Compact(id)
+            | Self::Send(id, ..)
+            | Self::Apply(id)
+            | Self::Sync(id)
+            | Self::Crash(id, _)
+            | Self::Wipe(id) => Some(id),
+            Self::Tick(_) | Self::Deliver(_) | Self::Repeat(_) => None,
         }
     }
 }
@@ -92,12 +119,66 @@ pub(crate) struct Member {
     pub(crate) stored: Position,
     /// What the one that is being written does.
     pub(crate) storing: Option<Position>,
+    /// Permissions to send entries that were not used yet, by whom they are for.
+    pub(crate) permits: BTreeMap<NodeId, Vec<Permit>>,
+    /// Where entries are applied later: up to where they are, and may be.
+    pub(crate) applied: Index,
+    pub(crate) to_apply: Index,
+    /// Whether it may still crash.
+    pub(crate) mortal: bool,
+}
+
+/// A permission to send entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Permit {
+    pub(crate) term: Term,
+    pub(crate) prev: Position,
+    pub(crate) leader_commit: Index,
+    pub(crate) round: Round,
 }
 
 impl Member {
     pub(crate) fn new(raft: Raft, disk: Restored) -> Self {
         let stored = disk.trail.base();
-        Self { raft, disk, writes: VecDeque::new(), stored, storing: None }
+        Self {
+            raft,
+            disk,
+            writes: VecDeque::new(),
+            stored,
+            storing: None,
+            permits: BTreeMap::new(),
+            applied: stored.index,
+            to_apply: stored.index,
+            mortal: true,
+        }
+    }
+
+    /// It will not crash any more: what only a restart reads is all the same.
+    pub(crate) fn outlive(&mut self) {
+        self.mortal = false;
+        self.disk.hard_state.commit_index = Index(0);
+        for persist in &mut self.writes {
+            persist.hard_state.commit_index = Index(0);
+        }
+    }
+
+    /// The earliest term in which it may still be elected: the one in which it seeks
+    /// votes, or a later one than it knows of after a crash.
+    pub(crate) fn electable_from(&self) -> Term {
+        let (seeks, term) = (self.raft.role() == Role::Candidate, self.raft.term());
+        let next = self.disk.hard_state.current_term.next();
+        if seeks { term.min(next) } else { next }
+    }
+
+    /// What is applied, as far as the log still says which entry that was.
+    pub(crate) fn applied(&self, rules: &Rules) -> Option<Position> {
+        let applied = if rules.applies { self.applied } else { self.raft.last_applied() };
+        self.raft.trail().position_at(applied)
+    }
+
+    /// What is applied once the next entry is, or the snapshot before it loaded.
+    pub(crate) fn next_applied(&self) -> Index {
+        self.applied.next().max(self.raft.trail().base().index)
     }
 }
 
@@ -107,6 +188,19 @@ pub(crate) struct Envelope {
     pub(crate) from: NodeId,
     pub(crate) to: NodeId,
     pub(crate) message: Message,
+}
+
+impl Envelope {
+    /// What the sender's host says once it is delivered: of a snapshot, that it is.
+    pub(crate) fn answer(&self) -> Option<Input> {
+        match self.message {
+            Message::InstallSnapshot { term, .. } => {
+                let outcome = SnapshotOutcome::Delivered;
+                Some(Input::SnapshotSent { to: self.to, term, outcome })
+            }
+            _ => None,
+        }
+    }
 }
 
 /// Something shared between worlds, with its hash.
@@ -174,64 +268,16 @@ impl World {
     pub(crate) fn actions(&self) -> Vec<Action> {
         let mut actions = Vec::new();
         let left = &self.left;
-        // Members with equal disks are alike until one campaigns: let it be the first.
-        let alike = self.members.iter().all(|member| {
-            let Member { raft, disk, .. } = &*member.value;
-            disk.trail.last() == Position::ZERO && raft.term().0 == 0
-        });
+        let alike = self.alike();
         for (id, member) in self.members.iter().enumerate() {
-            let Member { raft, disk, writes, stored, storing } = &*member.value;
-            let leads = raft.role() == Role::Leader;
-            let may_campaign =
-                left.campaigns > 0 && raft.term().0 < left.term_max && raft.may_seek_election();
-            if !leads && may_campaign && (id == 0 || !alike) {
-                actions.push(Action::Campaign(id));
-            }
-            if leads && left.beats > 0 {
-                actions.push(Action::Beat(id));
-            }
-            if let RoleState::Leader(leader) = &raft.role
-                && leader.reads.ask_rest_at().is_some()
-                && leader.heartbeat_due > self.rules.now()
-            {
-                actions.push(Action::AskRest(id));
-            }
-            if leads && left.proposals > 0 {
-                actions.push(Action::Propose(id));
-            }
-            if leads && left.changes > 0 {
-                let changes = self.rules.changes.iter().enumerate();
-                let possible = changes.filter(|(_, changes)| self.names_disks_that_are(changes));
-                actions.extend(possible.map(|(which, _)| Action::Change(id, which)));
-            }
-            if leads && left.transfers > 0 {
-                let others = (0..self.members.len()).filter(|&to| to != id);
-                actions.extend(others.map(|to| Action::Transfer(id, to)));
-            }
-            if left.reads > 0 && raft.leader().is_some() {
-                actions.push(Action::Read(id));
-            }
-            let covered = raft.trail().position_at(raft.last_applied());
-            let covers_more =
-                covered.is_some_and(|covered| covered > *stored && disk.trail.contains(covered));
-            if left.compactions > 0 && storing.is_none() && covers_more {
-                actions.push(Action::Snapshot(id));
-            }
-            if storing.is_some() {
-                actions.push(Action::Store(id));
-            }
-            if self.purgeable(id).is_some() {
-                actions.push(Action::Compact(id));
-            }
-            if !writes.is_empty() {
-                actions.push(Action::Sync(id));
-            }
-            if left.crashes > 0 {
-                actions.extend((0..=writes.len()).map(|done| Action::Crash(id, done)));
-            }
-            if left.wipes > 0 {
-                actions.push(Action::Wipe(id));
-            }
+            let own = self.rules.actions((id, self.members.len()), &member.value, left);
+            actions.extend(own.into_iter().filter(|own| match own {
+                Action::Campaign(id) => left.allows(*own) && (*id == 0 || !alike),
+                Action::Change(_, which) => {
+                    left.allows(*own) && self.names_disks_that_are(&self.rules.changes[*which])
+                }
+                _ => left.allows(*own),
+            }));
         }
         if left.ticks > 0 {
             actions.extend((0..self.rules.ticks.len()).map(Action::Tick));
@@ -249,8 +295,16 @@ impl World {
         actions
     }
 
+    /// Members with equal disks are alike until one campaigns: let it be the first.
+    pub(crate) fn alike(&self) -> bool {
+        self.members.iter().all(|member| {
+            let Member { raft, disk, .. } = &*member.value;
+            disk.trail.last() == Position::ZERO && raft.term().0 == 0
+        })
+    }
+
     /// Nobody can ask for a disk before there is one.
-    fn names_disks_that_are(&self, changes: &[Change]) -> bool {
+    pub(crate) fn names_disks_that_are(&self, changes: &[Change]) -> bool {
         changes.iter().all(|change| match change {
             Change::Readmit { id, incarnation } => {
                 self.members[number(*id)].value.disk.replacement == Some(*incarnation)
@@ -259,29 +313,8 @@ impl World {
         })
     }
 
-    /// Up to where a member's log may go: what a durable snapshot covers.
-    pub(crate) fn purgeable(&self, id: usize) -> Option<Position> {
-        let Member { raft, disk, stored, storing, .. } = &*self.members[id].value;
-        let early = storing.filter(|_| self.rules.mutant == Some(Mutant::PurgesEarly));
-        let covered = early.unwrap_or(*stored);
-        let is_new = covered > disk.trail.base() && disk.trail.contains(covered);
-        (is_new && covered.index <= raft.last_applied()).then_some(covered)
-    }
-
-    /// Whether both ends take each other for members with the disks that they have.
     fn is_let_in(&self, envelope: &Envelope) -> bool {
-        if let Some(Mutant::VotesWithoutMemory) = self.rules.mutant {
-            return true;
-        }
-        let (from, to) = (number(envelope.from), number(envelope.to));
-        let knows = |knower: usize, other: usize| {
-            let membership = self.members[knower].value.raft.membership();
-            let disk = self.members[other].value.disk.replacement;
-            disk.is_none() || membership.readmitted.get(&name(other)) == disk.as_ref()
-        };
-        // The one with the new disk learns from the other that it is let in.
-        let linked = self.members[to].value.disk.replacement.is_some() || knows(to, from);
-        linked && (self.members[from].value.disk.replacement.is_some() || knows(from, to))
+        self.rules.let_in(envelope, |id| &self.members[id].value)
     }
 
     /// What comes of an action, or which property it breaks.
@@ -294,167 +327,96 @@ impl World {
     /// The same, without looking at the state that it leads to.
     pub(crate) fn go(&self, action: Action, met: &mut Met) -> Result<Self, String> {
         let mut world = self.clone();
-        let now = self.rules.now();
+        world.left.pay(action);
+        let lives_on = self.rules.lives_on(&world.left);
         match action {
-            Action::Campaign(id) => {
-                world.left.campaigns -= 1;
-                world.step(id, Input::Campaign, met)?;
-            }
-            Action::Propose(id) => {
-                world.left.proposals -= 1;
-                world.step(id, Input::Propose { count: 1 }, met)?;
-            }
-            Action::Beat(id) => {
-                world.left.beats -= 1;
-                world.alter(id, |member| {
-                    if let RoleState::Leader(leader) = &mut member.raft.role {
-                        leader.heartbeat_due = now;
-                    }
-                });
-                world.step(id, Input::Wake, met)?;
-            }
-            Action::AskRest(id) => {
-                world.alter(id, |member| {
-                    if let RoleState::Leader(leader) = &mut member.raft.role {
-                        leader.reads.ask_rest_now(now);
-                    }
-                });
-                world.step(id, Input::Wake, met)?;
-            }
-            Action::Change(id, which) => {
-                world.left.changes -= 1;
-                let changes = self.rules.changes[which].clone();
-                world.step(id, Input::ChangeMembership { changes, forced: true }, met)?;
-            }
-            Action::Transfer(id, to) => {
-                world.left.transfers -= 1;
-                let deadline = Time(u64::MAX);
-                world.step(id, Input::TransferLeadership { to: name(to), deadline }, met)?;
-            }
             Action::Read(id) => {
-                world.left.reads -= 1;
-                let reused = self.rules.mutant == Some(Mutant::ReusesReadId);
-                let read = ReadId(if reused { 1 } else { self.ghost.value.reads_asked() + 1 });
+                let read = ReadId(if self.rules.reuses_reads() {
+                    1
+                } else {
+                    self.ghost.value.reads_asked() + 1
+                });
                 world.change_ghost(|ghost| ghost.asked(read));
                 world.step(id, Input::Read { id: read, deadline: Time(u64::MAX) }, met)?;
             }
-            Action::Snapshot(id) => {
-                world.left.compactions -= 1;
-                let raft = &self.members[id].value.raft;
-                let covered = raft.trail().position_at(raft.last_applied()).expect("it stands");
-                world.alter(id, |member| member.storing = Some(covered));
-            }
-            Action::Store(id) => world.alter(id, |member| {
-                let covered = member.storing.take().expect("one is being written");
-                member.stored = member.stored.max(covered);
-            }),
-            Action::Compact(id) => {
-                let through = self.purgeable(id).expect("it may go");
-                world.alter(id, |member| member.disk.trail.compact(through));
-                world.step(id, Input::Compacted { through }, met)?;
-            }
-            Action::Sync(id) => {
-                let ticket = match self.overtaking(id) {
-                    Some(ticket) => ticket,
-                    None => world.write(id, met)?,
-                };
-                world.step(id, Input::Persisted { ticket }, met)?;
-            }
-            Action::Crash(id, done) => {
-                world.left.crashes -= 1;
-                for _ in 0..done {
-                    world.write(id, met)?;
-                }
-                if !world.members[id].value.writes.is_empty() {
-                    *met.entry("a crash loses a write").or_default() += 1;
-                }
-                world.begin_again(id, |_| {});
-                world.ghost.value.restarted(name(id), &world.members[id].value)?;
-            }
             Action::Wipe(id) => {
-                world.left.wipes -= 1;
                 let gone = name(id);
                 let linked = |other: &Envelope| other.from == gone || other.to == gone;
                 if self.rules.mutant != Some(Mutant::KeepsOldLinks) {
                     world.network.retain(|other| !linked(&other.value));
                 }
-                world.begin_again(id, |member| {
-                    member.stored = Position::ZERO;
+                world.alter(id, |member| {
                     member.disk = Restored { replacement: Some(NEW_DISK), ..Restored::default() };
+                    *member = Member::new(self.rules.start(id, &member.disk), member.disk.clone());
                 });
                 world.change_ghost(|ghost| ghost.wiped(name(id)));
             }
-            Action::Tick(which) => {
-                world.left.ticks -= 1;
-                let (steps, paused) = &self.rules.ticks[which];
-                for (id, step) in steps.iter().enumerate() {
-                    world.alter(id, |member| {
-                        member.raft.rebase(now.after(*step));
-                    });
-                }
-                if let Some(id) = *paused {
-                    world.step(id, Input::Paused, met)?;
+            Action::Tick(_) => {
+                for id in 0..world.members.len() {
+                    world.perform(id, Deed::Own(action), met)?;
                 }
             }
             Action::Deliver(at) | Action::Repeat(at) => {
                 let envelope = world.network[at].clone();
-                if matches!(action, Action::Repeat(_)) {
-                    world.left.repeats -= 1;
-                } else {
+                if matches!(action, Action::Deliver(_)) && !self.rules.stays {
                     world.network.remove(at);
                 }
                 world.deliver((*envelope.value).clone(), met)?;
             }
+            _ => {
+                let id = action.whose().expect("all others are of one member");
+                world.perform(id, Deed::Own(action), met)?;
+            }
+        }
+        if lives_on {
+            world.outlive();
         }
         let Self { members, network, .. } = &mut world;
         network.retain(|envelope| {
             !is_ignored(&envelope.value, &members[number(envelope.value.to)].value)
         });
+        world.ghost_forgets();
         Ok(world)
     }
 
     fn deliver(&mut self, envelope: Envelope, met: &mut Met) -> Result<(), String> {
-        let Envelope { from, to, message } = envelope;
-        let delivered = match message {
-            Message::InstallSnapshot { term, last, .. } => {
-                // Its pieces are durable before the algorithm is told of it.
-                self.alter(number(to), |member| member.stored = member.stored.max(last));
-                Some(term)
-            }
-            _ => None,
-        };
-        self.step(number(to), Input::Receive { from, message }, met)?;
-        if let Some(term) = delivered {
-            let outcome = SnapshotOutcome::Delivered;
-            self.step(number(from), Input::SnapshotSent { to, term, outcome }, met)?;
-        }
-        Ok(())
-    }
-
-    /// With the wrong variant 27: the ticket of a member's newest write, which is
-    /// said to be done though older ones are not.
-    fn overtaking(&self, id: usize) -> Option<Ticket> {
-        let Member { raft, writes, .. } = &*self.members[id].value;
-        let overtakes = self.rules.mutant == Some(Mutant::CompletesOutOfOrder)
-            && writes.len() > 1
-            && !raft.is_durable();
-        writes.back().filter(|_| overtakes).map(|newest| newest.ticket)
-    }
-
-    fn begin_again(&mut self, id: usize, change: impl FnOnce(&mut Member)) {
-        let rules = self.rules.clone();
-        self.alter(id, |member| {
-            member.writes.clear();
-            member.storing = None;
-            change(member);
-            member.raft = rules.start(id, &member.disk);
-        });
+        let (from, to) = (number(envelope.from), number(envelope.to));
+        let answer = envelope.answer();
+        let Envelope { from: sender, message, .. } = envelope;
+        self.step(to, Input::Receive { from: sender, message }, met)?;
+        answer.map_or(Ok(()), |answer| self.step(from, answer, met))
     }
 
     pub(crate) fn alter(&mut self, id: usize, change: impl FnOnce(&mut Member)) {
         let mut member = (*self.members[id].value).clone();
         change(&mut member);
         self.members[id] = Shared::new(member);
+    }
+
+    /// Nobody will crash any more.
+    pub(crate) fn outlive(&mut self) {
+        for id in 0..self.members.len() {
+            if self.members[id].value.mortal {
+                self.alter(id, Member::outlive);
+            }
+        }
+    }
+
+    /// The same, and if nobody may crash within the bounds, nobody will.
+    pub(crate) fn settled_fate(mut self) -> Self {
+        if self.rules.lives_on(&self.left) {
+            self.outlive();
+        }
+        self
+    }
+
+    /// The ghost forgets who led in terms in which nobody can be elected any more.
+    fn ghost_forgets(&mut self) {
+        let electable = self.members.iter().map(|member| member.value.electable_from()).min();
+        let until = electable.expect("there are members");
+        if self.ghost.value.remembers_leaders_before(until) {
+            self.change_ghost(|ghost| ghost.forget_leaders_before(until));
+        }
     }
 
     pub(crate) fn change_ghost(&mut self, change: impl FnOnce(&mut Ghost)) {
