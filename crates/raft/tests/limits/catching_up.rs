@@ -2,7 +2,9 @@
 //! of a snapshot is taken for broken off.
 
 use super::flow::in_office;
-use super::one_member::{BOB, CAROL, Member, TIMEOUT, at, follower, heard_by, stored};
+use super::one_member::{
+    BOB, CAROL, Member, TIMEOUT, append, at, follower, heard_by, record, sent, snapshot, stored,
+};
 use driftless_raft::progress::{Delivery, Flow};
 use driftless_raft::{Effect, Index, Input, Position, Run, SnapshotOutcome, Term};
 
@@ -132,4 +134,19 @@ fn how_a_snapshot_ended_is_believed_of_the_one_that_was_ordered() {
     assert_eq!((carol.next_index(), carol.match_index()), (Index(8), Index(5)));
     // That was the end of it.
     assert_eq!(ended(&mut me, 1, SnapshotOutcome::Failed), Flow::Probe { sent: true });
+}
+
+#[test]
+fn an_append_that_begins_before_the_snapshot_brings_what_follows_it() {
+    let mut me = follower(1, &[]);
+    me.hear(BOB, snapshot(1, at(1, 5)));
+    me.sync();
+    let run = |first, last| Run::new(1, first, last);
+    me.hear(BOB, append(1, at(1, 3), &[run(4, 8)], 0));
+    assert_eq!(me.raft.last(), at(1, 8));
+    assert!(sent(&me.sync()).contains(&(BOB, stored(1, 8))));
+    // All of it is covered: there is nothing to write, and nothing to refuse.
+    let effects = me.hear(BOB, append(1, at(1, 2), &[run(3, 4)], 0));
+    assert_eq!(sent(&effects), [(BOB, stored(1, 4))]);
+    assert_eq!((me.raft.last(), record(&effects)), (at(1, 8), None));
 }

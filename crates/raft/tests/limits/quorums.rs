@@ -95,6 +95,36 @@ fn only_a_follower_that_may_lead_takes_over_and_only_in_that_term() {
     assert!(takes_over(me, 3));
 }
 
+#[test]
+fn an_election_is_no_lease() {
+    // Clocks are off by a tenth at most.
+    let mut me = in_office(|config| config.lease_drift_ppm = Some(100_000));
+    assert!(!me.raft.has_lease(me.now));
+    me.hear(BOB, heard_by(1, 1));
+    assert!(me.raft.has_lease(me.now));
+}
+
+#[test]
+fn only_answers_to_the_own_question_support_a_candidate() {
+    let reply = |term, granted| Message::PreVoteReply { term: Term(term), granted };
+    let asking = || {
+        let mut me = started(Config::new(ME), Restored::of(Membership::of([ME, BOB, CAROL])));
+        me.wait(2 * TIMEOUT);
+        assert_eq!(me.raft.role(), Role::PreCandidate);
+        me
+    };
+    let role_after = |mut me: Member, message| {
+        me.hear(BOB, message);
+        (me.raft.role(), me.raft.term())
+    };
+    assert_eq!(role_after(asking(), reply(1, true)), (Role::Candidate, Term(1)));
+    assert_eq!(role_after(asking(), reply(2, true)), (Role::PreCandidate, Term(0)));
+    assert_eq!(role_after(asking(), reply(0, false)), (Role::PreCandidate, Term(0)));
+    assert_eq!(role_after(asking(), reply(1, false)), (Role::Follower, Term(1)));
+    let follower = super::one_member::follower(0, &[]);
+    assert_eq!(role_after(follower, reply(1, true)), (Role::Follower, Term(0)));
+}
+
 /// Whether a member whose disk, number 5, replaces a lost one votes for Bob and can
 /// be elected, by what the membership says of it.
 fn votes_and_runs(is_voter: bool, readmitted: Option<u64>) -> [bool; 2] {
