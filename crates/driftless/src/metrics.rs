@@ -1,7 +1,7 @@
 //! Counters: written with relaxed atomics by the node's threads, read as plain
 //! data by whoever asks.
 
-use driftless_node::SnapshotDone;
+use driftless_node::{Report, SnapshotDone};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -51,6 +51,10 @@ pub struct Metrics {
     pub snapshots_failed: u64,
     /// Snapshots loaded into the machine.
     pub snapshots_loaded: u64,
+    /// Snapshots that peers have got from this member.
+    pub snapshots_sent: u64,
+    /// Those of them that it sent in the place of its leader.
+    pub snapshots_sent_for_leader: u64,
     /// Pieces of snapshots sent to peers.
     pub snapshot_chunks_sent: u64,
     /// Pieces of snapshots received from peers.
@@ -128,6 +132,8 @@ pub(crate) struct Counters {
     pub(crate) snapshots_saved: AtomicU64,
     pub(crate) snapshots_failed: AtomicU64,
     pub(crate) snapshots_loaded: AtomicU64,
+    pub(crate) snapshots_sent: AtomicU64,
+    pub(crate) snapshots_sent_for_leader: AtomicU64,
     pub(crate) snapshot_chunks_sent: AtomicU64,
     pub(crate) snapshot_chunks_received: AtomicU64,
     pub(crate) snapshots_received: AtomicU64,
@@ -151,6 +157,14 @@ impl Counters {
                 add(&self.snapshots_received, u64::from(*done));
             }
             _ => {}
+        }
+    }
+
+    /// Counts what a node reports.
+    pub(crate) fn reported(&self, report: &Report) {
+        if let Report::SnapshotSent { for_leader, .. } = report {
+            add(&self.snapshots_sent, 1);
+            add(&self.snapshots_sent_for_leader, u64::from(for_leader.is_some()));
         }
     }
 
@@ -179,6 +193,8 @@ impl Counters {
             snapshots_saved: self.snapshots_saved.load(Relaxed),
             snapshots_failed: self.snapshots_failed.load(Relaxed),
             snapshots_loaded: self.snapshots_loaded.load(Relaxed),
+            snapshots_sent: self.snapshots_sent.load(Relaxed),
+            snapshots_sent_for_leader: self.snapshots_sent_for_leader.load(Relaxed),
             snapshot_chunks_sent: self.snapshot_chunks_sent.load(Relaxed),
             snapshot_chunks_received: self.snapshot_chunks_received.load(Relaxed),
             snapshots_received: self.snapshots_received.load(Relaxed),

@@ -323,6 +323,7 @@ impl<H: Host, M: StateMachine> Shard<H, M> {
                     Report::BadFrame { link, .. } => self.links.get(link),
                     _ => None,
                 };
+                self.counters.reported(&report);
                 self.teller.report(id, &report, from.map(PeerLink::other_end).as_deref());
             }
             Action::Stop(reason) => *stop = Some(reason),

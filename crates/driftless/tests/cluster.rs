@@ -4,8 +4,9 @@
 
 mod support;
 
-use driftless::{Bytes, NodeId, NodeOptions, RequestError};
-use support::{Cluster, contents, quick, soon};
+use driftless::{Bytes, NodeId, NodeOptions, RequestError, Role, Running};
+use std::time::Duration;
+use support::{Cluster, Scroll, contents, quick, soon};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -74,12 +75,55 @@ async fn a_follower_that_was_away_is_caught_up_by_a_snapshot() {
     }
 }
 
+/// A leader is what everybody waits for, and a snapshot is the largest thing that it
+/// could send: another member does.
+#[tokio::test]
+async fn a_follower_sends_the_snapshot_and_the_leader_none_of_it() {
+    let cluster = Cluster::new(3, |id| {
+        let mut options = hasty(id);
+        // However busy the machine, the same member leads.
+        options.raft.election_timeout_us = 3_000_000;
+        // Nobody is waited for with the log.
+        options.raft.catch_up_entries_max = 5;
+        options
+    });
+    let mut running = cluster.start_all();
+    running[0].handle().propose("first".into(), soon()).await.unwrap();
+    let leads = |node: &Running<Scroll>| node.handle().status().role == Role::Leader;
+    let at = running.iter().position(leads).expect("it took a command");
+    let leader = running.remove(at);
+    let away = running.remove(0);
+    let other = running.remove(0);
+    let (head, other_handle) = (leader.handle(), other.handle());
+    let away_id = away.node_id().0;
+    away.stop().await;
+    let mut wanted = vec![Bytes::from("first")];
+    for command in commands(300) {
+        head.propose(command.clone(), soon()).await.unwrap();
+        wanted.push(command);
+    }
+    assert_eq!(contents(&other_handle).await, wanted, "it holds what a snapshot must cover");
+    let back = cluster.start(away_id).unwrap();
+    assert_eq!(contents(&back.handle()).await, wanted);
+    assert!(back.handle().metrics().snapshots_received > 0, "it came by entries alone");
+    let deadline = soon();
+    while other_handle.metrics().snapshots_sent_for_leader == 0 {
+        assert!(Instant::now() < deadline, "{:?}", other_handle.metrics());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(leads(&leader), "{:?}", head.status());
+    assert_eq!(head.metrics().snapshot_chunks_sent, 0);
+    for node in [leader, other, back] {
+        node.stop().await;
+    }
+}
+
 #[tokio::test]
 async fn without_a_quorum_requests_end_at_their_deadline() {
     let cluster = Cluster::new(3, quick);
     let alone = cluster.start(1).unwrap();
     let handle = alone.handle();
-    let deadline = Instant::now() + std::time::Duration::from_millis(100);
+    let deadline = Instant::now() + Duration::from_millis(100);
     let (write, read) =
         tokio::join!(handle.propose("x".into(), deadline), handle.read_barrier(deadline));
     assert_eq!(write, Err(RequestError::NoLeader));

@@ -158,6 +158,11 @@ impl Links {
         self.outbound.contains_key(&peer)
     }
 
+    /// Whether frames can go to this peer and come from it.
+    pub(crate) fn converses_with(&self, peer: NodeId) -> bool {
+        self.outbound.contains_key(&peer) && self.inbound.contains_key(&peer)
+    }
+
     /// Sends, if there is a link; a frame may always be lost.
     pub(crate) fn send(&self, peer: NodeId, frame: &PeerFrame, actions: &mut Vec<Action>) {
         if let Some(link) = self.outbound.get(&peer) {

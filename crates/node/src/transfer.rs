@@ -33,7 +33,9 @@ impl Node {
     ) {
         let Order { to, term, leader, least, resume } = order;
         let has = self.snapshots.to_send().is_some_and(|newest| newest.last.index >= least);
-        if !self.links.reaches(to) || !has && !self.can_take_snapshot(least) {
+        // One that cannot answer yet would be waited for in vain: it hears its leader, but
+        // may not have called back others that it does not know.
+        if !self.links.converses_with(to) || !has && !self.can_take_snapshot(least) {
             let outcome = SnapshotOutcome::Failed;
             self.inputs.push_back(Input::SnapshotSent { to, term, outcome });
             return;

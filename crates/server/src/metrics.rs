@@ -278,6 +278,16 @@ fn raft<B: Backend>(text: &mut Text, services: &Services<B>) {
             node.snapshot_chunks_received,
         ),
         (
+            "driftless_snapshots_sent_total",
+            "Snapshots that peers have got from this member.",
+            node.snapshots_sent,
+        ),
+        (
+            "driftless_snapshots_sent_for_leader_total",
+            "Snapshots that this member sent in the place of its leader.",
+            node.snapshots_sent_for_leader,
+        ),
+        (
             "driftless_snapshot_chunks_sent_total",
             "Pieces of snapshots sent to peers.",
             node.snapshot_chunks_sent,

@@ -134,6 +134,10 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
         for (id, member) in &mut self.members {
             // Its process ends first: the directory is read as an operator would.
             member.running = None;
+            if member.disk.memory.is_off() {
+                // It went just as the member left for good; nobody reads without it.
+                member.disk.power_cut(0);
+            }
             // One that was to join may not have come to anything.
             if !Log::exists(&member.disk).unwrap_or(true) {
                 continue;
