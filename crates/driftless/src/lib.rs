@@ -66,15 +66,15 @@ pub use disk::{RealDisk, RealFile};
 pub use driftless_node::log::{OpenError, Options as LogOptions};
 pub use driftless_node::raft::{NodeId, Position, Role};
 pub use driftless_node::{
-    Member, MemberChange, MemberKind, Members, NodeOptions, RequestError, Status, StopReason,
-    machine, raft,
+    Member, MemberChange, MemberKind, Members, NoSurvivor, NodeOptions, Recovered, RequestError,
+    Status, StopReason, machine, raft,
 };
 pub use error::{NodeFailure, StartError};
 pub use handle::{Applied, Handle};
 pub use local::LocalCluster;
 pub use lookup::{Found, LookupError, lookup};
 pub use metrics::{Histogram, Metrics};
-pub use recover::{RecoverError, Recovered, recover};
+pub use recover::{RecoverError, recover};
 pub use storage::owner_of;
 
 /// The target of log messages about who leads.

@@ -69,7 +69,9 @@ fn joined<const COUNT: usize>(addresses: [Option<&str>; COUNT]) -> String {
     all.join(",")
 }
 
-/// The links that the world was told to keep.
+/// The links that the world was told to keep. A peer is dialled wherever it may be: where
+/// the group says, where this member was told at its start, and where the peer itself said.
+/// Several may have moved at once, and then only the last two help.
 #[derive(Debug, Default)]
 pub(crate) struct Dialling {
     dialled: BTreeMap<NodeId, String>,
@@ -120,7 +122,8 @@ impl Dialling {
         self.returns.retain(|id, _| wanted.contains(id));
         for &peer in &wanted {
             let returns = self.returns.get(&peer).map(String::as_str);
-            let address = joined([who.address(peer), returns]);
+            let named = who.named.get(&peer).map(String::as_str);
+            let address = joined([who.roster.address(peer), named, returns]);
             if !address.is_empty() && self.dialled.get(&peer) != Some(&address) {
                 self.dialled.insert(peer, address.clone());
                 actions.push(Action::Dial { peer, address });

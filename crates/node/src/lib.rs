@@ -26,6 +26,7 @@ mod peers;
 pub mod port;
 mod proposals;
 mod reads;
+mod recovery;
 mod room;
 mod roster;
 mod sessions;
@@ -46,6 +47,7 @@ pub use memory_log::MemoryLog;
 pub use node::{Node, StartError};
 pub use payloads::Payloads;
 pub use port::*;
+pub use recovery::{NoSurvivor, Recovered, recovery};
 pub use snapshot_port::SnapshotPort;
 
 #[cfg(test)]

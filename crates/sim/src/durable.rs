@@ -99,6 +99,11 @@ impl Durable {
         &self.acknowledged.trail
     }
 
+    /// Term, vote and commit index as acknowledged as durable.
+    pub(crate) fn hard_state(&self) -> HardState {
+        self.acknowledged.hard_state
+    }
+
     /// Term, vote and commit index as last asked for.
     pub(crate) fn asked_hard_state(&self) -> HardState {
         self.asked.hard_state
@@ -128,6 +133,12 @@ impl Durable {
             let (_, change) = self.pending.pop_front().expect("it has a front");
             self.acknowledged.apply(&change);
         }
+    }
+
+    /// Somebody wrote this to the log between two processes.
+    pub(crate) fn written(&mut self, record: &Record) {
+        self.acknowledged.apply(&Change::of(record));
+        self.asked = self.acknowledged.clone();
     }
 
     /// The log let go of entries behind a snapshot.

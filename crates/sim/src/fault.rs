@@ -189,6 +189,12 @@ pub enum Fault {
         /// Whose.
         who: Who,
     },
+    /// All members lose power, and most of them their disks for good: one survivor is
+    /// recovered, and the group grown again from it.
+    LoseQuorum {
+        /// Who survives, and who turns up again too late, follows from it.
+        pick: u64,
+    },
     /// The operator asks for other members. No fault, but as ill-timed as one.
     Change {
         /// What is wished for.

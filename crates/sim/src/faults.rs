@@ -1,7 +1,7 @@
 //! Faults strike, and are lifted.
 
 use crate::invariants::Breach;
-use crate::member::{Begins, Suspended};
+use crate::member::Suspended;
 use crate::network::Process;
 use crate::plan::{Fault, Sabotage, Who};
 use crate::random::Random;
@@ -13,9 +13,9 @@ use driftless_node::raft::{NodeId, Role};
 
 impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
     /// A planned fault strikes.
-    pub(crate) fn strike(&mut self, fault: Fault) {
+    pub(crate) fn strike(&mut self, fault: Fault) -> Result<(), Breach> {
         if self.phase != Phase::Stormy {
-            return;
+            return Ok(());
         }
         self.tell(|| format!("FAULT: {fault}"));
         match fault {
@@ -112,7 +112,7 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
                 let id = self.find(who);
                 if !self.may_lose_disk(id) {
                     self.tell(|| format!("member {id} cannot be done without"));
-                    return;
+                    return Ok(());
                 }
                 self.count(Situation::LostWrite);
                 let member = self.member(id);
@@ -122,8 +122,10 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
             Fault::WipeDisk { who, told } => self.lose_disk(self.find(who), told),
             Fault::OldDisk { who } => self.keep_copy(self.find(who)),
             Fault::Change { wish, pick, cut_us } => self.operator_wishes(wish, pick, cut_us),
+            Fault::LoseQuorum { pick } => return self.lose_quorum(pick),
             Fault::Transfer { pick, cut } => self.operator_transfers(pick, cut),
         }
+        Ok(())
     }
 
     fn fill_disk(&mut self, id: NodeId, for_us: u64, spare_bytes: u64) {
@@ -163,7 +165,7 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
         leads.unwrap_or_else(|| here.get(at).copied().unwrap_or(NodeId(1)))
     }
 
-    fn crash(&mut self, id: NodeId, power_goes: bool, for_us: u64) {
+    pub(crate) fn crash(&mut self, id: NodeId, power_goes: bool, for_us: u64) {
         if self.members[&id].running.is_none() {
             return;
         }
@@ -280,55 +282,6 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
             }
             return;
         }
-    }
-
-    /// Wipes a disk. If its member is not told that it comes back as another, its
-    /// peers must have met it: one that nobody knows is new, and may be.
-    fn lose_disk(&mut self, id: NodeId, told: bool) {
-        let member = &self.members[&id];
-        let begins = member.begins;
-        let knows = |peer: &crate::member::Member<M>| member.known_by.contains_key(&peer.id);
-        let mut others = self.members.values().filter(|peer| peer.id != id && !peer.is_out);
-        if !self.may_lose_disk(id) || !told && !others.all(knows) {
-            self.tell(|| format!("member {id} keeps its disk, or would do harm"));
-            return;
-        }
-        self.count(Situation::WipedDisk);
-        self.end_process(id, true);
-        if told || begins == Begins::Replacing {
-            self.replace_disk(id);
-        } else {
-            self.loses(id);
-            self.wipe(id, begins);
-            self.start_later(id, 10_000);
-        }
-    }
-
-    /// Takes a copy of a disk, to be put back once that does harm.
-    fn keep_copy(&mut self, id: NodeId) {
-        if self.members[&id].is_suspect || self.members[&id].is_out {
-            return;
-        }
-        self.copy_disk(id);
-        self.crash(id, false, 10_000);
-        self.after(100_000, Happening::Lift(Lift::PutBack(id)));
-    }
-
-    /// Puts a copy back as soon as its member's peers can tell.
-    fn put_back(&mut self, id: NodeId) {
-        if self.members[&id].copy.is_none() || self.phase != Phase::Stormy {
-            return;
-        }
-        if !self.may_lose_disk(id) || !self.copy_is_known_to_be_old(id) {
-            self.after(100_000, Happening::Lift(Lift::PutBack(id)));
-            return;
-        }
-        self.count(Situation::OldDisk);
-        self.tell(|| format!("member {id} gets an older copy of its disk"));
-        self.end_process(id, true);
-        self.loses(id);
-        self.put_copy_back(id);
-        self.start_later(id, 10_000);
     }
 
     pub(crate) fn lift(&mut self, lift: Lift) -> Result<(), Breach> {

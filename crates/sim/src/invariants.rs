@@ -206,6 +206,13 @@ impl Ghosts {
         committed.is_some_and(|committed| committed.term == position.term)
     }
 
+    /// Whether a log ends no earlier than all that is committed.
+    pub(crate) fn holds_all_committed(&self, trail: &Trail) -> bool {
+        let commit = self.commit_index();
+        let newest = self.committed.last().map(|last| Position { term: last.term, index: commit });
+        newest.is_none_or(|newest| trail.base().index >= commit || trail.contains(newest))
+    }
+
     /// The newest committed membership.
     pub(crate) fn membership(&self, founding: &Membership) -> Membership {
         let committed =

@@ -51,6 +51,7 @@
 pub mod campaign;
 mod clients;
 mod clock;
+mod disaster;
 mod disk;
 mod durable;
 mod ending;
@@ -61,6 +62,7 @@ pub mod invariants;
 pub mod linearizable;
 mod links;
 mod log_work;
+mod lost_disks;
 mod machine_work;
 mod member;
 mod memberships;

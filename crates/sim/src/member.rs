@@ -89,10 +89,10 @@ pub(crate) struct Lost {
 
 /// A copy of a disk, and what it must hold.
 pub(crate) struct Copied {
-    disk: SimDisk,
-    durable: Durable,
-    incarnation: u64,
-    boots: u64,
+    pub(crate) disk: SimDisk,
+    pub(crate) durable: Durable,
+    pub(crate) incarnation: u64,
+    pub(crate) boots: u64,
 }
 
 /// A process of a member.
@@ -402,67 +402,6 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
             self.count(Situation::TornWrite);
         }
     }
-
-    /// Its disk is gone, and with it what it knew; its process was ended before.
-    pub(crate) fn wipe(&mut self, id: NodeId, begins: Begins) {
-        let hide = self.plan.sabotage == Some(Sabotage::HideWipe);
-        let member = self.members.get_mut(&id).expect("a member of this world");
-        assert!(member.running.is_none(), "a disk is wiped under a process");
-        member.disk = SimDisk::new(false);
-        let durable = std::mem::take(&mut member.durable);
-        member.wiped.push((member.incarnation, durable.trail().clone()));
-        member.copy = None;
-        member.is_suspect = false;
-        if !hide {
-            member.begins = begins;
-            member.incarnation = member.random.draw();
-            member.boots = 0;
-        }
-        self.forgets_peers(id);
-        self.workload.disk_lost(id);
-    }
-
-    /// A copy of its disk is kept.
-    pub(crate) fn copy_disk(&mut self, id: NodeId) {
-        let member = self.members.get_mut(&id).expect("a member of this world");
-        let (durable, disk) = (member.durable.clone(), member.disk.fork());
-        let (incarnation, boots) = (member.incarnation, member.boots);
-        member.copy = Some(Copied { disk, durable, incarnation, boots });
-    }
-
-    /// Whether every other member would notice if the copy came back: it knows
-    /// that the disk was opened since, and so does not take it for the present one.
-    pub(crate) fn copy_is_known_to_be_old(&self, id: NodeId) -> bool {
-        let member = &self.members[&id];
-        let Some(copy) = &member.copy else { return false };
-        let knows = |peer: &NodeId| {
-            let known = member.known_by.get(peer);
-            known.is_some_and(|known| {
-                known.incarnation == copy.incarnation && known.boots > copy.boots
-            })
-        };
-        member.incarnation == copy.incarnation
-            && self.members.values().all(|peer| peer.id == id || peer.is_out || knows(&peer.id))
-    }
-
-    /// The copy takes the place of the disk; its process was ended before.
-    pub(crate) fn put_copy_back(&mut self, id: NodeId) {
-        let member = self.members.get_mut(&id).expect("a member of this world");
-        assert!(member.running.is_none(), "a disk is changed under a process");
-        let Some(copy) = member.copy.take() else { return };
-        member.disk = copy.disk;
-        let durable = std::mem::replace(&mut member.durable, copy.durable);
-        member.wiped.push((member.incarnation, durable.trail().clone()));
-        self.forgets_peers(id);
-        self.workload.disk_lost(id);
-    }
-
-    /// What `id` knew of its peers is gone.
-    fn forgets_peers(&mut self, id: NodeId) {
-        for member in self.members.values_mut() {
-            member.known_by.remove(&id);
-        }
-    }
 }
 
 /// The same positions, and none of the memberships in them.
@@ -472,7 +411,7 @@ fn without_memberships(trail: &Trail, founded: Membership) -> Trail {
     without
 }
 
-fn open<M: StateMachine>(
+pub(crate) fn open<M: StateMachine>(
     member: &Member<M>,
     plan: &Plan,
     membership: &Membership,

@@ -47,6 +47,8 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
         } else {
             self.end_process(id, false);
             self.moves(id);
+            // Others may have moved as well, and the group not be able to say so.
+            self.member(id).told = self.addresses();
             self.count(Situation::CameElsewhere);
             self.moving.insert(id, Move::Done);
             self.start_later(id, random.below(500_000));

@@ -146,6 +146,7 @@ impl fmt::Display for Fault {
                 let time = Ms(cut_us);
                 write!(f, "the operator wishes for {wish}, of a leader that is cut off for {time}")
             }
+            Self::LoseQuorum { .. } => write!(f, "a quorum is lost for good"),
             Self::Transfer { .. } => write!(f, "the operator wishes for another leader"),
         }
     }

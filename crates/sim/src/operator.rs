@@ -4,25 +4,23 @@
 use crate::clock::WorldTime;
 use crate::fault::{Who, Wish};
 use crate::invariants::{Breach, Property, hold};
-use crate::member::{Begins, Lost, Member};
+use crate::lost_disks::survives_a_loss;
+use crate::member::{Begins, Member};
 use crate::network::Process;
 use crate::random::Random;
 use crate::report::Situation;
 use crate::workload::Workload;
-use crate::world::{Happening, Lift, Phase, ToNode, World};
+use crate::world::{Happening, Lift, ToNode, World};
 use driftless_node::machine::StateMachine;
 use driftless_node::raft::{Change, ChangeRefusal, Membership, NodeId, Role};
 use driftless_node::{
     Answer, ClientRequest, Event, MemberChange, MemberKind, Members, RequestError, RequestToken,
 };
-use std::collections::BTreeSet;
 
 /// Nobody asks for more voters than this.
 const VOTERS_MAX: usize = 7;
 /// ... nor for more members in all the time.
 const EVER_MAX: u64 = 14;
-/// How often the operator looks after a member that lost its disk.
-const CARES_EVERY_US: u64 = 400_000;
 
 /// Something that the operator asked for.
 #[derive(Debug)]
@@ -60,95 +58,6 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
         let newest = rafts.max_by_key(|raft| (raft.role() == Role::Leader, raft.term()));
         let newest = newest.map(|raft| raft.membership().clone()).unwrap_or_default();
         if newest.voters.is_empty() { self.founding.clone() } else { newest }
-    }
-
-    /// Those whose disk was lost, or lies, and who are not yet what they were.
-    fn losses(&self) -> usize {
-        let membership = self.ghosts.membership(&self.founding);
-        let is_whole = |member: &Member<M>, lost: Lost| {
-            let is_back = membership.readmitted.get(&member.id) == Some(&member.incarnation);
-            let (id, in_office) = (&member.id, &membership.voters);
-            // It votes only once it has that on its disk.
-            let knows = member.durable.trail().last().index >= self.ghosts.membership_index();
-            let votes = in_office.contains(id) && knows;
-            !membership.contains(*id) || is_back && (votes || !lost.was_voter)
-        };
-        let is_lost = |member: &&Member<M>| {
-            let is_missed = member.lost.is_some_and(|lost| !is_whole(member, lost));
-            !member.is_out && (is_missed || member.is_suspect)
-        };
-        self.members.values().filter(is_lost).count()
-    }
-
-    /// Whether `id` may lose its disk: whatever membership counts, a quorum of it
-    /// remembers all, and what was committed is held by somebody else too.
-    pub(crate) fn may_lose_disk(&self, id: NodeId) -> bool {
-        let survives = |membership: Membership| {
-            let Membership { voters, outgoing, witnesses, .. } = &membership;
-            let survives = |set: &BTreeSet<NodeId>| {
-                survives_a_loss(set.len(), set.intersection(witnesses).count())
-            };
-            survives(voters) && (outgoing.is_empty() || survives(outgoing))
-        };
-        self.phase == Phase::Stormy
-            && !self.members[&id].is_out
-            && self.losses() == 0
-            && self.ghosts.memberships_possible(&self.founding).all(survives)
-    }
-
-    /// Marks `id` as one that has lost what it knew.
-    pub(crate) fn loses(&mut self, id: NodeId) {
-        let membership = self.newest_membership();
-        let was_voter = membership.is_voter(id);
-        let member = self.members.get_mut(&id).expect("a member of this world");
-        member.lost = Some(Lost { was_voter });
-    }
-
-    /// A disk cannot be used any more: its member gets an empty one, soon.
-    pub(crate) fn gets_another_disk(&mut self, id: NodeId, why: &str) {
-        self.tell(|| format!("member {id} needs another disk: {why}"));
-        self.count(Situation::DamageNoticed);
-        self.end_process(id, false);
-        self.replace_disk(id);
-    }
-
-    /// An empty disk in place of the one that was; its process was ended before.
-    pub(crate) fn replace_disk(&mut self, id: NodeId) {
-        self.loses(id);
-        self.wipe(id, Begins::Replacing);
-        let told = self.addresses();
-        let member = self.members.get_mut(&id).expect("a member of this world");
-        member.told = told;
-        self.count(Situation::Replaced);
-        let after_us = self.random.between(10_000, 1_000_000);
-        self.start_later(id, after_us);
-        self.after(after_us, Happening::Care(id));
-    }
-
-    /// Where leaders do not do it by themselves: has a member that lost its disk
-    /// taken in again, step by step.
-    pub(crate) fn care(&mut self, id: NodeId) {
-        let Some(member) = self.members.get(&id) else { return };
-        let Some(lost) = member.lost.filter(|_| !self.plan.readmits && !member.is_out) else {
-            return;
-        };
-        let membership = self.ghosts.membership(&self.founding);
-        let incarnation = member.incarnation;
-        let is_back = membership.readmitted.get(&id) == Some(&incarnation);
-        let change = if !membership.contains(id) {
-            return;
-        } else if !is_back {
-            Change::Readmit { id, incarnation }
-        } else if lost.was_voter && !membership.voters.contains(&id) {
-            Change::Promote(id)
-        } else {
-            return;
-        };
-        let pick = self.random.draw();
-        if let Some(asked) = self.somebody(pick, &[id]) {
-            self.wish(asked, vec![change], Why::Care, false);
-        }
-        self.after(CARES_EVERY_US, Happening::Care(id));
     }
 
     /// A member that runs and belongs to the group, none of `but`.
@@ -260,7 +169,7 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
     }
 
     /// A new member, that is started soon, whether it is wanted by then or not.
-    fn newcomer(&mut self, is_witness: bool) -> Option<NodeId> {
+    pub(crate) fn newcomer(&mut self, is_witness: bool) -> Option<NodeId> {
         let id = NodeId(self.next_member);
         if id.0 > EVER_MAX {
             return None;
@@ -277,7 +186,13 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
         Some(id)
     }
 
-    fn wish(&mut self, asked: Process, changes: Vec<Change>, why: Why, must_be_done: bool) {
+    pub(crate) fn wish(
+        &mut self,
+        asked: Process,
+        changes: Vec<Change>,
+        why: Why,
+        must_be_done: bool,
+    ) {
         // Newcomers are not heard of before they are members: a group of one or two
         // takes none as voters unless it is made to. All of them do come up.
         let forced = must_be_done || why != Why::Care && self.random.chance(1, 4);
@@ -476,18 +391,13 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
         };
         self.heed(check, ())?;
         self.count(Situation::Left);
+        if self.left_behind.remove(&id) {
+            self.count(Situation::TurnedAway);
+        }
         self.end_process(id, false);
         self.members.get_mut(&id).expect("a member of this world").is_out = true;
         Ok(())
     }
-}
-
-/// Whether so many voters can do without one: a quorum is left, and without the
-/// witnesses. For one of these may hold the end of a log that nobody else holds, and
-/// then neither leads nor helps another to.
-fn survives_a_loss(voters: usize, witnesses: usize) -> bool {
-    let quorum = voters / 2 + 1;
-    voters > quorum + witnesses
 }
 
 /// Whether a change shows in what a member has applied.

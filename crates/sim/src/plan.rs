@@ -87,7 +87,7 @@ const MILLI: u64 = 1_000;
 
 /// The kinds of fault that a seed switches on or off as a whole: worlds with a
 /// few kinds each reach further than worlds with a little of everything.
-const KINDS: u64 = 24;
+const KINDS: u64 = 25;
 
 impl Plan {
     /// What `seed` stands for.
@@ -223,6 +223,8 @@ impl Plan {
                 let cut_us = if random.chance(1, 4) { brief_us } else { 0 };
                 Fault::Change { wish, pick, cut_us }
             }
+            // Once in a world is enough.
+            23 if random.chance(1, 6) => Fault::LoseQuorum { pick: random.draw() },
             _ => Fault::FailSync { who },
         }
     }

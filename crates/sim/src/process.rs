@@ -1,5 +1,6 @@
 //! What a process does: its node's steps, and the work that they ask for.
 
+use crate::disaster::VOTERS_AGAIN;
 use crate::invariants::Breach;
 use crate::member::SnapshotWork;
 use crate::network::Process;
@@ -154,9 +155,15 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
     fn membership_committed(&mut self, membership: Membership) {
         let before = std::mem::replace(&mut self.committed, membership);
         let after = self.committed.clone();
+        self.is_recovering = false;
         self.tell(|| format!("committed: {after:?}"));
         if after.is_joint() {
             self.count(Situation::Joint);
+        }
+        if self.was_recovered && before.voters.len() < VOTERS_AGAIN {
+            let is_the_first = self.report.of(Situation::GrownBack) == 0;
+            let is_grown = after.voters.len() >= VOTERS_AGAIN && is_the_first;
+            is_grown.then(|| self.count(Situation::GrownBack));
         }
         for (id, incarnation) in &after.readmitted {
             if before.readmitted.get(id) != Some(incarnation) {

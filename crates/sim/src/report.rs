@@ -111,6 +111,9 @@ situations! {
     Moved: "a member's address changed while it ran", demanded;
     CameElsewhere: "a member was started again at another address", demanded;
     Readdressed: "the group was told where a member is reached from now on", demanded;
+    QuorumLost: "fault: a quorum was lost for good, and one survivor recovered", demanded;
+    TurnedAway: "one who was left behind by that came again, and was turned away", demanded;
+    GrownBack: "... and the group grew again from the survivor to three voters", demanded;
     Joint: "a joint membership was committed", demanded;
     MembershipCut: "a membership in force was cut from a log, and the one before was again", demanded;
     ChangedByFollower: "a change of members was asked of a follower, and done", demanded;

@@ -66,6 +66,8 @@ pub(crate) enum Happening {
     OperatorGivesUp(RequestToken),
     /// The operator looks after a member that lost its disk.
     Care(NodeId),
+    /// The operator has the group that one survivor is left of grow.
+    GrowBack,
     /// The operator sees to it that the group knows where a member is.
     Readdress(NodeId),
     /// The planned fault of this number strikes.
@@ -157,6 +159,12 @@ pub struct World<'a, M: StateMachine, W: Workload<M>> {
     pub(crate) next_member: u64,
     /// Members whose addresses the group does not know yet, and how they move.
     pub(crate) moving: BTreeMap<NodeId, Move>,
+    /// Whether a quorum was lost for good, which happens once; and who, left behind
+    /// then, has not been told yet that it is out.
+    pub(crate) was_recovered: bool,
+    /// Until the survivor has shown of which group it is the only member now.
+    pub(crate) is_recovering: bool,
+    pub(crate) left_behind: BTreeSet<NodeId>,
     /// Voters that were asked to go, nobody knows with what outcome.
     pub(crate) maybe_gone: usize,
     /// What the operator asked for and waits for.
@@ -241,6 +249,9 @@ impl<'a, M: StateMachine, W: Workload<M>> World<'a, M, W> {
             witnesses: BTreeSet::new(),
             next_member: plan.members + 1,
             moving: BTreeMap::new(),
+            was_recovered: false,
+            is_recovering: false,
+            left_behind: BTreeSet::new(),
             maybe_gone: 0,
             wishes: BTreeMap::new(),
             next_call: 0,
@@ -332,12 +343,13 @@ impl<'a, M: StateMachine, W: Workload<M>> World<'a, M, W> {
             Happening::OperatorGivesUp(token) => return self.operator_gives_up(token),
             Happening::ClientGivesUp(token) => return self.client_gives_up(token),
             Happening::Lift(lift) => return self.lift(lift),
+            Happening::Fault(number) => return self.strike(self.plan.faults[number].fault),
             Happening::Heal => return self.heal(),
             Happening::Look => return self.look(),
-            Happening::Fault(number) => self.strike(self.plan.faults[number].fault),
             Happening::Dial(call) => self.dial(call),
             Happening::Care(id) => self.care(id),
             Happening::Readdress(id) => self.readdress(id),
+            Happening::GrowBack => self.grow_back(),
             Happening::KeepAlive(connection) => self.keep_alive(connection),
             Happening::ClientAsks(client) => self.client_asks(client),
             Happening::AnswerArrives(token) => self.answer_arrives(token),
