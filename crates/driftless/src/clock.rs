@@ -36,12 +36,17 @@ impl Clock {
         Time(u64::try_from(micros).unwrap_or(u64::MAX))
     }
 
+    /// Both clocks, as they stand now.
+    pub(crate) fn read(&self) -> Reading {
+        // In this order: rather too late than too early.
+        let instant = Instant::now();
+        Reading { instant, time: self.now() }
+    }
+
     /// The time at `instant`, as far as can be told now; the present for one that has
     /// passed.
     pub(crate) fn at(&self, instant: Instant) -> Time {
-        // In this order: rather too late than too early.
-        let ahead = instant.saturating_duration_since(Instant::now()).as_micros();
-        self.now().after(u64::try_from(ahead).unwrap_or(u64::MAX))
+        self.read().at(instant)
     }
 
     /// The instant of `time`, unless the machine is suspended until then; a far one if it
@@ -50,6 +55,23 @@ impl Clock {
         const FAR: Duration = Duration::from_secs(86_400 * 365);
         let ahead = Duration::from_micros(time.since(self.now()));
         Instant::now() + ahead.min(FAR)
+    }
+}
+
+/// What both clocks said at one moment: reading them takes as long as much of the work
+/// that is done for a request, so it is done once for all that came together.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reading {
+    instant: Instant,
+    pub(crate) time: Time,
+}
+
+impl Reading {
+    /// The time at `instant`, as far as could be told then; that moment for one that has
+    /// passed.
+    pub(crate) fn at(&self, instant: Instant) -> Time {
+        let ahead = instant.saturating_duration_since(self.instant).as_micros();
+        self.time.after(u64::try_from(ahead).unwrap_or(u64::MAX))
     }
 }
 

@@ -66,8 +66,7 @@ impl<M: StateMachine> Handle<M> {
         deadline: Instant,
     ) -> Result<Applied, RequestError> {
         let (answer, answered) = oneshot::channel();
-        let bytes = command.len();
-        let deadline = self.time(deadline);
+        let (bytes, deadline) = (command.len(), deadline.into_std());
         self.shared.inbox.push_request(bytes, Message::Propose { command, deadline, answer })?;
         match answered.await {
             Ok(Answer::Applied { position, reply }) => Ok(Applied { position, reply }),
@@ -82,7 +81,7 @@ impl<M: StateMachine> Handle<M> {
     /// shows it, and reads there are linearizable.
     pub async fn read_barrier(&self, deadline: Instant) -> Result<(), RequestError> {
         let (answer, answered) = oneshot::channel();
-        let deadline = self.time(deadline);
+        let deadline = deadline.into_std();
         self.shared.inbox.push_request(0, Message::Read { deadline, answer })?;
         match answered.await {
             Ok(Answer::ReadReady) => Ok(()),

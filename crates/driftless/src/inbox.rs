@@ -7,29 +7,41 @@
 
 use crate::links::PeerLink;
 use bytes::Bytes;
-use driftless_node::raft::Time;
 use driftless_node::{Answer, ClientRequest, Event, RequestError, RequestToken};
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 use tokio::sync::oneshot;
 
 /// One thing for the shard.
 pub(crate) enum Message {
-    /// Something happened.
-    Event(Event),
+    /// Something happened. (Requests are many more, and are kept small.)
+    Event(Box<Event>),
     /// A link came up; the event says which way.
-    Opened(PeerLink, Event),
+    Opened(Box<(PeerLink, Event)>),
     /// A client wants a command applied.
-    Propose { command: Bytes, deadline: Time, answer: oneshot::Sender<Answer> },
+    Propose { command: Bytes, deadline: Instant, answer: oneshot::Sender<Answer> },
     /// A client wants to read.
-    Read { deadline: Time, answer: oneshot::Sender<Answer> },
+    Read { deadline: Instant, answer: oneshot::Sender<Answer> },
     /// A client wants something that is wanted seldom.
     Ask { request: MakeRequest, answer: oneshot::Sender<Answer> },
     /// Stop in order.
     Stop,
     /// A thread of this node panicked, and going on is not safe.
     Panicked(&'static str),
+}
+
+impl Message {
+    /// That `event` happened.
+    pub(crate) fn event(event: Event) -> Self {
+        Self::Event(Box::new(event))
+    }
+
+    /// That `link` came up, as `event` says.
+    pub(crate) fn opened(link: PeerLink, event: Event) -> Self {
+        Self::Opened(Box::new((link, event)))
+    }
 }
 
 /// Makes a request of the name that the shard gives it.
@@ -88,7 +100,7 @@ impl Inbox {
     pub(crate) fn push_events(&self, events: impl Iterator<Item = Event>) {
         self.change(|state| {
             if !state.closed {
-                state.messages.extend(events.map(Message::Event));
+                state.messages.extend(events.map(Message::event));
             }
         });
     }
@@ -98,7 +110,7 @@ impl Inbox {
         self.change(|state| {
             if !state.closed {
                 state.link_bytes += bytes;
-                state.messages.extend(frames.map(Message::Event));
+                state.messages.extend(frames.map(Message::event));
             }
         });
     }

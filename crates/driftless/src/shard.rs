@@ -5,7 +5,7 @@
 //! on it as one batch, and carry out what it wants: the log and the peers get
 //! their work first, and apply runs here while they work.
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Reading};
 use crate::host::Host;
 use crate::inbox::{Inbox, Message};
 use crate::links::{Dialler, PeerLink};
@@ -174,25 +174,29 @@ impl<H: Host, M: StateMachine> Shard<H, M> {
         if !batch.is_empty() {
             self.counters.messages_per_turn.add(batch.len() as u64);
         }
+        // After all that is in the batch was said, or a lease that ran out meanwhile
+        // would do for it.
+        let now = self.clock.read();
         let mut stop = false;
         for message in batch.drain(..) {
-            stop |= self.take_in(message);
+            stop |= self.take_in(now, message);
         }
         self.batch = batch;
         if stop {
             return Turn::Stop(Ok(()));
         }
-        if self.host.deadline().is_some_and(|deadline| deadline <= self.clock.now()) {
-            self.tell(Event::Wake);
+        let now = self.clock.now();
+        if self.host.deadline().is_some_and(|deadline| deadline <= now) {
+            self.tell(now, Event::Wake);
         }
         self.settle()
     }
 
     /// Hands one message to the node; says whether it asks to stop.
-    fn take_in(&mut self, message: Message) -> bool {
+    fn take_in(&mut self, now: Reading, message: Message) -> bool {
         match message {
             Message::Event(event) => {
-                match &event {
+                match &*event {
                     Event::Closed { link } => {
                         self.links.remove(link);
                     }
@@ -204,25 +208,29 @@ impl<H: Host, M: StateMachine> Shard<H, M> {
                     }
                     _ => {}
                 }
-                self.tell(event);
+                self.tell(now.time, *event);
             }
-            Message::Opened(link, event) => {
+            Message::Opened(opened) => {
+                let (link, event) = *opened;
                 self.links.insert(link.id(), link);
-                self.tell(event);
+                self.tell(now.time, event);
             }
             Message::Propose { command, deadline, answer } => {
                 add(&self.counters.proposals, 1);
                 let token = RequestToken(self.waiting.insert(answer) as u64);
-                self.tell(Event::Client(ClientRequest::Propose { token, command, deadline }));
+                let deadline = now.at(deadline);
+                let request = ClientRequest::Propose { token, command, deadline };
+                self.tell(now.time, Event::Client(request));
             }
             Message::Read { deadline, answer } => {
                 add(&self.counters.reads, 1);
                 let token = RequestToken(self.waiting.insert(answer) as u64);
-                self.tell(Event::Client(ClientRequest::Read { token, deadline }));
+                let deadline = now.at(deadline);
+                self.tell(now.time, Event::Client(ClientRequest::Read { token, deadline }));
             }
             Message::Ask { request, answer } => {
                 let token = RequestToken(self.waiting.insert(answer) as u64);
-                self.tell(Event::Client(request(token)));
+                self.tell(now.time, Event::Client(request(token)));
             }
             Message::Stop => return true,
             Message::Panicked(thread) => panic!("{thread} panicked: this node cannot go on"),
@@ -230,13 +238,13 @@ impl<H: Host, M: StateMachine> Shard<H, M> {
         false
     }
 
-    fn tell(&mut self, event: Event) {
-        let moment = self.moment();
+    fn tell(&mut self, now: Time, event: Event) {
+        let moment = self.moment(now);
         self.host.handle(moment, event, &mut self.actions);
     }
 
-    fn moment(&mut self) -> Moment {
-        Moment { now: self.clock.now(), random: self.random.u64(..) }
+    fn moment(&mut self, now: Time) -> Moment {
+        Moment { now, random: self.random.u64(..) }
     }
 
     /// Lets the node act on all it was told, and carries that out.
@@ -244,12 +252,13 @@ impl<H: Host, M: StateMachine> Shard<H, M> {
         let began = Instant::now();
         let mut stop = None;
         loop {
+            let now = self.clock.now();
             let mut done = std::mem::take(&mut self.log_done);
             for done in done.drain(..) {
-                self.tell(Event::Log(done));
+                self.tell(now, Event::Log(done));
             }
             self.log_done = done;
-            let moment = self.moment();
+            let moment = self.moment(now);
             self.host.flush(moment, &mut self.actions);
             let mut actions = std::mem::take(&mut self.actions);
             for action in actions.drain(..) {
@@ -338,7 +347,8 @@ impl<H: Host, M: StateMachine> Shard<H, M> {
                 let machine = self.machine.as_mut().expect(HERE);
                 add(&self.counters.applied, job.commands.len() as u64);
                 let applied = self.host.apply(machine, &job);
-                self.tell(applied);
+                let now = self.clock.now();
+                self.tell(now, applied);
             }
             Action::Snapshot(job) => self.snapshots.submit(match job {
                 SnapshotJob::Save { meta, sidecar, maker } => {

@@ -33,8 +33,8 @@ pub(crate) fn connect(id: LinkId, from: &Arc<Inbox>, to: &Arc<Inbox>, peer: Node
         PeerLink::Local(LocalLink { id, here, there, is_closed, queue: Mutex::default() })
     };
     // First the end that waits: the other greets at once.
-    to.push(Message::Opened(end(to, from), Event::Accepted { link: id }));
-    from.push(Message::Opened(end(from, to), Event::Connected { link: id, peer }));
+    to.push(Message::opened(end(to, from), Event::Accepted { link: id }));
+    from.push(Message::opened(end(from, to), Event::Connected { link: id, peer }));
 }
 
 impl LocalLink {
@@ -65,7 +65,7 @@ impl LocalLink {
         self.flush();
         if !self.is_closed.swap(true, Ordering::Relaxed) {
             for end in [&self.here, &self.there] {
-                end.push(Message::Event(Event::Closed { link: self.id }));
+                end.push(Message::event(Event::Closed { link: self.id }));
             }
         }
     }

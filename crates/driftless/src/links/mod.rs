@@ -342,7 +342,7 @@ async fn run_link(world: &LinkWorld, stream: TcpStream, way: Way) -> LinkReport 
     };
     // The shard hears of the end however this future ends.
     let closing = Closing { world, link: link.clone() };
-    world.inbox.push(Message::Opened(PeerLink::Socket(link.clone()), event));
+    world.inbox.push(Message::opened(PeerLink::Socket(link.clone()), event));
     let mut greeted = false;
     let end = tokio::select! {
         biased;
@@ -367,7 +367,7 @@ struct Closing<'a> {
 impl Drop for Closing<'_> {
     fn drop(&mut self) {
         self.link.end(&mut self.link.outbound.lock(), LinkEnd::ByNode);
-        self.world.inbox.push(Message::Event(Event::Closed { link: self.link.id }));
+        self.world.inbox.push(Message::event(Event::Closed { link: self.link.id }));
     }
 }
 

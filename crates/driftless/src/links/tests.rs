@@ -35,25 +35,30 @@ impl Shard {
     }
 
     async fn opened(&mut self) -> Arc<Link> {
-        match self.next().await {
-            Message::Opened(
-                PeerLink::Socket(link),
-                Event::Accepted { .. } | Event::Connected { .. },
-            ) => link,
+        let Message::Opened(opened) = self.next().await else { panic!("not an opening") };
+        match *opened {
+            (PeerLink::Socket(link), Event::Accepted { .. } | Event::Connected { .. }) => link,
             _ => panic!("not an opening"),
         }
     }
 
-    async fn frame(&mut self) -> Bytes {
+    async fn event(&mut self) -> Event {
         match self.next().await {
-            Message::Event(Event::Frame { frame, .. }) => frame,
+            Message::Event(event) => *event,
+            _ => panic!("not an event"),
+        }
+    }
+
+    async fn frame(&mut self) -> Bytes {
+        match self.event().await {
+            Event::Frame { frame, .. } => frame,
             _ => panic!("not a frame"),
         }
     }
 
     async fn closed(&mut self, link: &Link) {
-        match self.next().await {
-            Message::Event(Event::Closed { link: closed }) => assert_eq!(closed, link.id()),
+        match self.event().await {
+            Event::Closed { link: closed } => assert_eq!(closed, link.id()),
             _ => panic!("not a closing"),
         }
     }
