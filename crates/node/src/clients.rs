@@ -5,6 +5,7 @@ use crate::envelope::{ENVELOPE_BYTES, Envelope, OPEN_SESSION_BYTES};
 use crate::node::{HOUSEKEEPING_US, Node};
 use crate::payloads::unplaced;
 use crate::port::{Action, Answer, ClientRequest, Report, RequestError, RequestToken};
+use crate::proposals::TAKEN_MAX;
 use crate::room::entry_bytes;
 use bytes::Bytes;
 use driftless_codec::frame::ForwardRefusal;
@@ -58,21 +59,27 @@ impl Node {
         }
     }
 
-    /// As leader: everything that waits becomes one proposal, as far as the log
-    /// has room for it now.
+    /// As leader: everything that waits is proposed, as far as the log has room for
+    /// it now.
     pub(crate) fn propose(&mut self, moment: Moment, actions: &mut Vec<Action>) {
+        while self.propose_some(moment, actions) {}
+    }
+
+    /// Makes one proposal of what waits; says whether it came to be as large as one
+    /// should be, so that more may wait.
+    fn propose_some(&mut self, moment: Moment, actions: &mut Vec<Action>) -> bool {
         if self.forwarded.is_empty() && !self.proposals.is_waiting() {
-            return;
+            return false;
         }
         if self.has_no_room(moment.now) {
             let answers = self.proposals.refuse_unsent(RequestError::DiskFull);
             refuse_all(answers, actions);
             self.refuse_forwarded(ForwardRefusal::DiskFull, actions);
-            return;
+            return false;
         }
         if self.payloads.unapplied_bytes() > self.options.pending_bytes_max {
             self.refuse_forwarded(ForwardRefusal::Busy, actions);
-            return;
+            return false;
         }
         let mut free = self.room.free();
         let mut entries: Vec<Entry> = Vec::new();
@@ -85,11 +92,12 @@ impl Node {
         let forwarded = self.take_forwarded(&mut free);
         entries.extend(forwarded.iter().map(|(_, kind, payload)| unplaced(*kind, payload.clone())));
         let own = self.proposals.take(free);
+        let is_full = own.len() == TAKEN_MAX;
         let sequences: Vec<u64> = own.iter().map(|(sequence, _)| *sequence).collect();
         entries.extend(own.into_iter().map(|(_, payload)| unplaced(EntryKind::Command, payload)));
         self.ask_for_room(actions);
         if entries.is_empty() {
-            return;
+            return false;
         }
         let count = entries.len() as u64;
         self.payloads.offer(entries.into());
@@ -101,6 +109,7 @@ impl Node {
             self.forwarded.splice(0..0, forwarded);
             self.refuse_forwarded(ForwardRefusal::NotLeader, actions);
         }
+        is_full && !self.refused
     }
 
     /// What followers forwarded, as far as its entries fit in `free` bytes.

@@ -17,6 +17,11 @@ use std::collections::VecDeque;
 /// An opening of the session is asked for again after this long.
 const OPEN_AGAIN_US: u64 = 300_000;
 
+/// So many commands are taken at a time. A proposal's costs are shared well among
+/// fewer, and what is made for each stretch of more, in every member, would be so large
+/// that the allocator maps it anew and the kernel clears it each time.
+pub(crate) const TAKEN_MAX: usize = 1024;
+
 #[derive(Debug)]
 struct Pending {
     token: RequestToken,
@@ -155,12 +160,15 @@ impl Proposals {
         self.pending.is_empty()
     }
 
-    /// Takes what waits, oldest first, as payloads: entries of `bytes_max` at most.
+    /// Takes what waits, oldest first, as payloads: [`TAKEN_MAX`] entries, of
+    /// `bytes_max`, at most.
     pub(crate) fn take(&mut self, bytes_max: u64) -> Vec<(u64, Bytes)> {
         let Some(session) = self.session else { return Vec::new() };
-        let mut sequences = Vec::with_capacity(self.queue.len());
+        let mut sequences = Vec::with_capacity(self.queue.len().min(TAKEN_MAX));
         let (mut bytes, mut bytes_left) = (0, bytes_max);
-        while let Some(sequence) = self.queue.pop_front() {
+        while sequences.len() < TAKEN_MAX
+            && let Some(sequence) = self.queue.pop_front()
+        {
             let Some(pending) = self.pending_mut(sequence) else { continue };
             let entry_bytes = pending.entry_bytes();
             if entry_bytes > bytes_left {

@@ -106,3 +106,17 @@ fn sequence_numbers_of_two_boots_do_not_meet() {
     let (one, other) = (first_of(0x1234_5678_9abc_def0), first_of(0x0fed_cba9_8765_4321));
     assert!(one.abs_diff(other) > WINDOW_MAX, "{one} {other}");
 }
+
+#[test]
+fn more_than_go_together_are_taken_in_turn() {
+    let count = 2 * TAKEN_MAX as u64 + 5;
+    let mut proposals = Proposals::new(NodeId(1), 7, 1 << 20);
+    for token in 0..count {
+        let asked = proposals.ask(RequestToken(token), Bytes::from_static(b"x"), Time(9));
+        assert_eq!(asked, Ok(()));
+    }
+    open(&mut proposals, 5);
+    let taken: Vec<Vec<u64>> = (0..4).map(|_| sequences(&proposals.take(u64::MAX))).collect();
+    assert_eq!(taken.iter().map(Vec::len).collect::<Vec<_>>(), [TAKEN_MAX, TAKEN_MAX, 5, 0]);
+    assert!(taken.concat().windows(2).all(|pair| pair[0] + 1 == pair[1]), "in order");
+}
