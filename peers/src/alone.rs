@@ -114,7 +114,7 @@ impl Member {
         let moment = Moment { now: Time(1), random: id.0 };
         Self {
             raft: Raft::new(Config::new(id), restored, moment).expect("an empty log"),
-            payloads: Payloads::new(GROUP, 1 << 20),
+            payloads: Payloads::new(GROUP, 8 << 20),
             log: MemoryLog::new(GROUP, membership),
             applied: Index(0),
             commands: 0,
