@@ -200,7 +200,7 @@ impl SnapshotFiles<Echo> for Files {
     fn run(&mut self, work: SnapshotWork<Echo>) -> SnapshotOutcome<Echo> {
         let SnapshotWork::Load { mut machine, .. } = work else { panic!("unexpected") };
         machine.restore(&mut std::io::empty()).unwrap();
-        let done = Some(SnapshotDone::Loaded { result: Ok(Bytes::new()) });
+        let done = Some(SnapshotDone::Loaded { result: Ok(Some(Bytes::new())) });
         SnapshotOutcome { done, machine: Some(machine) }
     }
 }

@@ -317,6 +317,8 @@ impl Node {
         if entries == 0 {
             return;
         }
+        // Only a witness is sent such, perhaps before it knows that it is one.
+        self.joins_as_witness |= bare.is_some() && self.may_be_witness();
         if let Some(bare) = bare
             && !self.is_witness()
         {

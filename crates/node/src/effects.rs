@@ -3,7 +3,7 @@
 use crate::cache::cost;
 use crate::node::{HOUSEKEEPING_US, Node};
 use crate::port::Frame;
-use crate::port::{Action, LogJob};
+use crate::port::{Action, LogJob, StopReason};
 use crate::transfer::Order;
 use bytes::Bytes;
 use driftless_codec::frame::AppendHead;
@@ -92,7 +92,13 @@ impl Node {
             }
             Effect::AcceptChange { at, .. } => self.changes.judged = Some(Ok(at.index)),
             Effect::RefuseChange { reason } => self.changes.judged = Some(Err(reason)),
-            Effect::MembershipChanged { .. } => {
+            Effect::MembershipChanged { membership } => {
+                let me = self.raft.id();
+                if self.joins_as_witness && membership.contains(me) && !membership.is_witness(me) {
+                    // It was sent no data, or has lost it: it cannot be what it is to be.
+                    let at = self.applier.applied;
+                    actions.push(Action::Stop(StopReason::WithoutData(at)));
+                }
                 self.links_due = true;
                 self.changes.due = true;
             }

@@ -107,7 +107,7 @@ pub struct Node {
     pub(crate) links_due: bool,
     /// This member was removed, and stops then.
     pub(crate) leaves_at: Option<Time>,
-    /// This member was sent a snapshot as a witness is, before it knew that it is one.
+    /// This member was sent what only a witness is, before it knew that it is one.
     pub(crate) joins_as_witness: bool,
     pub(crate) started: bool,
     pub(crate) stopped: bool,

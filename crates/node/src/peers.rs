@@ -132,7 +132,7 @@ impl Node {
     }
 
     /// Whether this member is a witness, or may be for all it knows.
-    fn may_be_witness(&self) -> bool {
+    pub(crate) fn may_be_witness(&self) -> bool {
         self.is_witness() || !self.raft.membership().contains(self.raft.id())
     }
 

@@ -78,14 +78,16 @@ impl<D: Disk + Clone> SnapshotPort<D> {
         &self,
         meta: &SnapshotMeta,
         machine: &mut M,
-    ) -> Result<Bytes, String> {
-        let mut reader =
-            self.store.read(self.group, meta.last).map_err(|error| error.to_string())?;
+    ) -> Result<Option<Bytes>, String> {
+        let mut reader = match self.store.read(self.group, meta.last) {
+            Err(SnapshotError::NotFound) => return Ok(None),
+            opened => opened.map_err(|error| error.to_string())?,
+        };
         reader.verify().map_err(|error| error.to_string())?;
         let mut file = FileRead { reader, offset: 0 };
         let sidecar = read_sidecar(&mut file).map_err(|error| error.to_string())?;
         machine.restore(&mut file).map_err(|error| error.to_string())?;
-        Ok(sidecar)
+        Ok(Some(sidecar))
     }
 
     /// Reads a piece of a snapshot, for `to`. A transfer that begins anew takes the

@@ -357,9 +357,19 @@ impl Node {
     }
 
     /// The machine holds a snapshot's state.
-    fn loaded(&mut self, result: Result<Bytes, String>, actions: &mut Vec<Action>) {
+    fn loaded(&mut self, result: Result<Option<Bytes>, String>, actions: &mut Vec<Action>) {
         let Some(meta) = self.snapshots.loading.take() else { return };
+        if result == Ok(None) && self.may_be_witness() {
+            // Who is to store snapshots has this one on its disk before its log names it.
+            // So it was sent as to a witness, and the process ended before the log said
+            // that this member is one.
+            self.joins_as_witness = true;
+            self.witness_restored(meta, actions);
+            self.pump(actions);
+            return;
+        }
         let own = result.and_then(|sidecar| {
+            let sidecar = sidecar.ok_or("there is no such snapshot")?;
             let own = sidecar::decode(&sidecar).map_err(|error| format!("its sidecar: {error}"))?;
             own.ok_or_else(|| "its sidecar is empty".to_owned())
         });

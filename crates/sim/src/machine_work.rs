@@ -1,6 +1,6 @@
 //! A member's machine and its snapshot files at work.
 
-use crate::invariants::{Breach, Property};
+use crate::invariants::{Breach, Property, hold};
 use crate::member::{Running, SnapshotWork};
 use crate::network::Process;
 use crate::plan::Sabotage;
@@ -10,6 +10,7 @@ use crate::workload::Workload;
 use crate::world::{Happening, ToNode, World};
 use bytes::Bytes;
 use driftless_node::machine::{Batch, StateMachine};
+use driftless_node::raft::Index;
 use driftless_node::{ApplyJob, Event, SnapshotDone, SnapshotJob, applied_position, apply_inline};
 
 impl<M: StateMachine> Running<M> {
@@ -107,6 +108,39 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
         }
     }
 
+    /// A machine was to load its member's snapshot: it did, or its member is a witness
+    /// and has none.
+    fn loaded(
+        &mut self,
+        process: Process,
+        index: Index,
+        result: &Result<Option<Bytes>, String>,
+    ) -> Result<(), Breach> {
+        let id = process.member;
+        match result {
+            Err(why) => {
+                let text = format!("member {id} cannot load its snapshot at {index}: {why}");
+                return Err(Breach(Property::Starts, text));
+            }
+            Ok(None) => {
+                hold!(
+                    self.witnesses.contains(&id),
+                    Starts,
+                    "member {id} has no snapshot at {index}, and is no witness"
+                );
+            }
+            Ok(Some(_)) => {
+                let check = self.ghosts.restored(id, index);
+                let count = self.heed(check, 0)?;
+                let running = self.running(process);
+                running.applied = count;
+                running.applied_through = index;
+                self.tell(|| format!("member {id} loaded the snapshot at {index}"));
+            }
+        }
+        Ok(())
+    }
+
     pub(crate) fn snapshot_work(&mut self, process: Process) -> Result<(), Breach> {
         if self.waits_for_disk(process, ToNode::SnapshotWork) {
             return Ok(());
@@ -126,16 +160,7 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
         if let (Some(index), Some(SnapshotDone::Loaded { result })) = (loads, &done)
             && !(is_suspect && result.is_err())
         {
-            if let Err(why) = result {
-                let text = format!("member {id} cannot load its snapshot at {index}: {why}");
-                return Err(Breach(Property::Starts, text));
-            }
-            let check = self.ghosts.restored(id, index);
-            let count = self.heed(check, 0)?;
-            let running = self.running(process);
-            running.applied = count;
-            running.applied_through = index;
-            self.tell(|| format!("member {id} loaded the snapshot at {index}"));
+            self.loaded(process, index, result)?;
         }
         self.expect_snapshot_work(process);
         let told = self.plan.sabotage == Some(Sabotage::PurgeEarly);

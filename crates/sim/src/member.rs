@@ -284,7 +284,8 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
         let moment = member.moment(self.now);
         let mut options = options(id, &self.plan);
         options.addresses = member.addresses_told();
-        options.witness = self.witnesses.contains(&id);
+        // Half of them learn it from others alone.
+        options.witness = self.witnesses.contains(&id) && id.0.is_multiple_of(2);
         let is_suspect = member.is_suspect;
         let node = match Node::new(options, identity, recovered, known, &durable, moment) {
             Ok(node) => node,

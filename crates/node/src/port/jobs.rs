@@ -165,8 +165,9 @@ pub enum SnapshotDone {
     },
     /// The machine holds the snapshot's state.
     Loaded {
-        /// The sidecar that was stored with it, or why not.
-        result: Result<Bytes, String>,
+        /// The sidecar that was stored with it; `None` if there is no such snapshot; or
+        /// why it cannot be loaded.
+        result: Result<Option<Bytes>, String>,
     },
     /// A piece of the newest snapshot.
     Chunk {

@@ -224,6 +224,42 @@ fn addresses_and_removals_travel_in_snapshots() {
     assert_eq!(roster(4).address(NodeId(leader)), Some(leader.to_string().as_str()));
 }
 
+/// It was not told at its start what it is to be, and dies when it has the snapshot that
+/// it is sent, and not yet the entry that names it.
+#[test]
+fn a_witness_that_dies_before_it_knows_comes_back_as_one() {
+    let mut cluster = elected(3, |id| NodeOptions { snapshot_every_entries: 40, ..hasty(id) });
+    let leader = cluster.leader();
+    for token in 0..85 {
+        cluster.ask(leader, token, "secret");
+    }
+    cluster.pass(1_000_000);
+    cluster.join(4);
+    let change = MemberChange {
+        changes: vec![Change::AddWitness(NodeId(4))],
+        contacts: BTreeMap::from([(NodeId(4), "4".into())]),
+        forced: false,
+    };
+    let deadline = Time(cluster.now + 20_000_000);
+    let request = ClientRequest::Change { token: RequestToken(101), change, deadline };
+    cluster.queue.push_back((leader, Event::Client(request)));
+    let membership_of_the_new = |cluster: &Cluster| {
+        let disk = &cluster.members[&4].disk;
+        let (base, entries) = (disk.base.as_ref(), disk.entries.len());
+        base.map(|snapshot| (snapshot.membership.contains(NodeId(4)), entries))
+    };
+    cluster.go_on_until(|cluster| membership_of_the_new(cluster).is_some());
+    assert_eq!(membership_of_the_new(&cluster), Some((false, 0)), "it does not know");
+    cluster.kill(4);
+    cluster.start(4);
+    cluster.pass(5_000_000);
+    assert_eq!(cluster.answer(leader, 101), Some(&Answer::Changed));
+    let witness = &cluster.members[&4];
+    assert_eq!((&witness.stopped, witness.loads), (&None, 0));
+    let node = witness.node.as_ref().expect("it runs");
+    assert!(node.raft().membership().is_witness(NodeId(4)));
+}
+
 /// It votes and acknowledges, and has nothing of the data, whether it got the log
 /// or a snapshot took its place.
 #[test]

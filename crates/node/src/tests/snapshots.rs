@@ -196,7 +196,7 @@ fn a_snapshot_that_comes_while_another_is_loaded_is_loaded_after_it() {
     node.pump(&mut actions);
     assert_eq!(loads(&mut actions), [100]);
     for (loaded, then) in [(100, vec![200]), (200, vec![])] {
-        let done = SnapshotDone::Loaded { result: Ok(sidecar.clone()) };
+        let done = SnapshotDone::Loaded { result: Ok(Some(sidecar.clone())) };
         node.handle(moment, Event::Snapshot(done), &mut actions);
         assert_eq!(node.applied_position(), Position::new(1, loaded));
         assert_eq!(loads(&mut actions), then);
