@@ -4,7 +4,8 @@
 //! A membership of voters alone is their number and their ids, which rise. Any
 //! other has the top bit set in that first word, and further rows behind it: the
 //! outgoing voters, the learners, the witnesses, and the readmitted members,
-//! each with the incarnation of its disk.
+//! each with the incarnation of its disk. With the bit below it, one more row follows:
+//! the learners that are to vote again.
 
 use driftless_raft::{Membership, NodeId};
 use std::collections::BTreeSet;
@@ -16,10 +17,11 @@ mod tests;
 /// Members of one kind, at most.
 const MEMBERS_MAX: u64 = 1 << 16;
 const MORE_ROWS: u64 = 1 << 63;
+const RETURNING_ROW: u64 = 1 << 62;
 
 /// The words of `membership`.
 pub fn membership_words(membership: &Membership) -> Vec<u64> {
-    let Membership { voters, outgoing, learners, witnesses, readmitted } = membership;
+    let Membership { voters, outgoing, learners, witnesses, readmitted, returning } = membership;
     let mut words = Vec::with_capacity(1 + voters.len());
     row(&mut words, voters);
     if *membership != Membership::of(voters.iter().copied()) {
@@ -29,6 +31,10 @@ pub fn membership_words(membership: &Membership) -> Vec<u64> {
         row(&mut words, witnesses);
         words.push(readmitted.len() as u64);
         words.extend(readmitted.iter().flat_map(|(id, incarnation)| [id.0, *incarnation]));
+        if !returning.is_empty() {
+            words[0] |= RETURNING_ROW;
+            row(&mut words, returning);
+        }
     }
     words
 }
@@ -43,7 +49,7 @@ fn row(words: &mut Vec<u64>, ids: &BTreeSet<NodeId>) {
 /// speaks of somebody who is no member.
 pub fn read_membership(mut next: impl FnMut() -> Option<u64>) -> Option<Membership> {
     let first = next()?;
-    let voters = read_row(first & !MORE_ROWS, &mut next)?;
+    let voters = read_row(first & !(MORE_ROWS | RETURNING_ROW), &mut next)?;
     let mut membership = Membership { voters, ..Membership::default() };
     if first & MORE_ROWS != 0 {
         for set in [&mut membership.outgoing, &mut membership.learners, &mut membership.witnesses] {
@@ -62,7 +68,17 @@ pub fn read_membership(mut next: impl FnMut() -> Option<u64>) -> Option<Membersh
             membership.readmitted.insert(id, incarnation);
         }
     }
-    membership.witnesses.iter().all(|&id| membership.contains(id)).then_some(membership)
+    if first & RETURNING_ROW != 0 {
+        membership.returning = read_row(next()?, &mut next)?;
+        // The row is there only for those who are in it, and behind the others.
+        if first & MORE_ROWS == 0 || membership.returning.is_empty() {
+            return None;
+        }
+    }
+    let Membership { learners, witnesses, returning, .. } = &membership;
+    let is_sound = witnesses.iter().all(|&id| membership.contains(id))
+        && returning.iter().all(|id| learners.contains(id));
+    is_sound.then_some(membership)
 }
 
 fn read_row(count: u64, next: &mut impl FnMut() -> Option<u64>) -> Option<BTreeSet<NodeId>> {

@@ -13,6 +13,7 @@ fn full() -> Membership {
         learners: ids([3, 9]),
         witnesses: ids([2]),
         readmitted: [(NodeId(3), 77), (NodeId(9), 5)].into(),
+        returning: ids([9]),
     }
 }
 
@@ -22,7 +23,9 @@ fn every_kind_comes_back_as_it_was() {
         Membership::default(),
         Membership::of([NodeId(4)]),
         Membership { outgoing: BTreeSet::new(), ..full() },
-        Membership { learners: ids([3]), readmitted: [].into(), ..full() },
+        Membership { returning: ids([3, 9]), ..full() },
+        Membership { returning: ids([]), ..full() },
+        Membership { learners: ids([3]), readmitted: [].into(), returning: ids([]), ..full() },
         full(),
     ];
     for membership in memberships {
@@ -39,7 +42,12 @@ fn what_is_no_membership_is_refused() {
         let mut rest = words[..len].iter().copied();
         assert_eq!(read_membership(|| rest.next()), None, "cut after {len} words");
     }
-    let bad: [&[u64]; 5] = [
+    let bad: [&[u64]; 9] = [
+        // A returning member that is no learner, none at all, too many, or alone.
+        &[MORE_ROWS | RETURNING_ROW | 1, 1, 0, 1, 2, 0, 0, 1, 1],
+        &[MORE_ROWS | RETURNING_ROW | 1, 1, 0, 1, 2, 0, 0, 0],
+        &[MORE_ROWS | RETURNING_ROW | 1, 1, 0, 1, 2, 0, 0, 1 << 40],
+        &[RETURNING_ROW | 1, 1, 1, 2],
         &[2, 5, 4],
         &[u64::MAX >> 1],
         &[MORE_ROWS | 1, 1, 0, 0, 1, 2, 0],

@@ -161,7 +161,9 @@ impl Membership {
                 }
             }
             Change::Readmit { id, incarnation } => {
-                if !self.voters.remove(&id) && !self.learners.contains(&id) {
+                if self.voters.remove(&id) {
+                    self.returning.insert(id);
+                } else if !self.learners.contains(&id) {
                     return Err(ChangeRefusal::NotMember(id));
                 }
                 self.learners.insert(id);
@@ -179,10 +181,12 @@ impl Membership {
         left
     }
 
-    /// Drops what is known of those who are no members any more; but for whose
-    /// disk was replaced, in case they come back with it.
+    /// Drops what is known of those who are no members any more, but for whose
+    /// disk was replaced, in case they come back with it; and who has come back is
+    /// returning no more.
     fn forget_strangers(&mut self) {
-        let Self { voters, learners, witnesses, .. } = self;
+        let Self { voters, learners, witnesses, returning, .. } = self;
+        returning.retain(|id| learners.contains(id));
         witnesses.retain(|id| voters.contains(id) || learners.contains(id));
     }
 }

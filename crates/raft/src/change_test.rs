@@ -83,6 +83,23 @@ fn one_that_lost_its_disk_is_a_learner_until_promoted() {
 }
 
 #[test]
+fn who_voted_when_its_disk_was_lost_is_to_vote_again() {
+    let (three, four) = (NodeId(3), NodeId(4));
+    let lost = |id, incarnation| [Change::Readmit { id, incarnation }];
+    let without = changed(&self::three(), &lost(three, 77));
+    assert_eq!(without.returning, ids([3]));
+    let twice = changed(&without, &lost(three, 78));
+    assert_eq!(twice.returning, ids([3]), "another disk was lost on the way");
+    assert!(changed(&twice, &[Change::Promote(three)]).returning.is_empty());
+    assert!(changed(&twice, &[Change::Remove(three)]).returning.is_empty());
+    let learner = changed(&self::three(), &[Change::AddLearner(four)]);
+    assert!(changed(&learner, &lost(four, 5)).returning.is_empty());
+    let witness = changed(&self::three(), &[Change::AddWitness(four)]);
+    let witness = changed(&witness, &lost(four, 5));
+    assert!(witness.returning.contains(&four) && witness.is_witness(four));
+}
+
+#[test]
 fn what_cannot_be_is_refused() {
     let four = NodeId(4);
     let refused = |changes: &[Change]| three().changed(changes).expect_err("refused");

@@ -30,6 +30,8 @@ pub struct Membership {
     ///
     /// [`Change::Readmit`]: crate::Change::Readmit
     pub readmitted: BTreeMap<NodeId, u64>,
+    /// Those learners that voted when they lost their disk, and are to vote again.
+    pub returning: BTreeSet<NodeId>,
 }
 
 impl Membership {

@@ -185,7 +185,8 @@ pub struct Config {
     pub message_bytes_max: u64,
 }
 
-/// Which learners become voters without being asked for, once they have caught up.
+/// Which learners become voters without being asked for, once they have stored all that
+/// is committed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Promotion {
     /// None: whoever runs the group decides.

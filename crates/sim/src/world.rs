@@ -43,6 +43,7 @@ pub struct Outcome {
 
 /// Something that is to happen.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "most are events, which are as large as that")]
 pub(crate) enum Happening {
     /// For a member's node, or for the work that it asked for.
     Node(Process, ToNode),
@@ -84,6 +85,7 @@ pub(crate) enum Happening {
 
 /// What a process is told, or does for its node.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "most are events, which are as large as that")]
 pub(crate) enum ToNode {
     /// An event for the node itself.
     Event(Event),

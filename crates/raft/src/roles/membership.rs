@@ -134,9 +134,9 @@ impl Raft {
         }
         let now = context.now();
         let all = self.config.promotion == Promotion::All;
-        let readmitted = &self.trail.membership().readmitted;
-        let mut wanted = learners.iter().copied().filter(|id| all || readmitted.contains_key(id));
-        let ready = wanted.find(|&id| leader.has_caught_up(id, self, now));
+        let returning = &self.trail.membership().returning;
+        let mut wanted = learners.iter().copied().filter(|id| all || returning.contains(id));
+        let ready = wanted.find(|&id| leader.has_stored(id, self, now));
         if let Some(id) = ready
             && let Ok(membership) = self.judge_change(now, &[Change::Promote(id)], false)
         {
@@ -185,6 +185,18 @@ impl Leader {
             && known.is_some_and(|known| {
                 matches!(known.flow, Flow::Replicate(_))
                     && known.next_index > raft.hard_state.commit_index
+            })
+    }
+
+    /// Whether `id` is up and has stored all that is committed. Nobody waits for a
+    /// learner that is promoted without being asked for: it costs nothing to wait until
+    /// it is a voter like any other.
+    fn has_stored(&self, id: NodeId, raft: &Raft, now: Time) -> bool {
+        let known = self.followers.get(id);
+        self.hears(id, &raft.config, now)
+            && known.is_some_and(|known| {
+                matches!(known.flow, Flow::Replicate(_))
+                    && known.match_index >= raft.hard_state.commit_index
             })
     }
 

@@ -241,7 +241,7 @@ fn walks(seeds: core::ops::Range<u64>, steps: usize) {
 
 #[test]
 fn five_members_walk() {
-    walks(100..200, 1_500);
+    walks(100..300, 1_500);
 }
 
 #[test]

@@ -102,6 +102,8 @@ stories! {
     disk_stall
     lost_disk
     lost_disk_does_not_vote
+    readmit_learner
+    readmit_stored
     snapshot_in_pieces
     lease
     lease_dropped
