@@ -89,6 +89,17 @@ struct Member<M: StateMachine> {
     running: Option<(Handle<M>, Arc<Inbox>)>,
 }
 
+impl<M: StateMachine> Member<M> {
+    fn new(id: NodeId, membership: Membership) -> Self {
+        Self {
+            identity: Identity::new(0, id, id.0),
+            log: Arc::new(Mutex::new(MemoryLog::new(GROUP, membership))),
+            snapshots: MemoryDisk::new(),
+            running: None,
+        }
+    }
+}
+
 impl<M: StateMachine> LocalCluster<M> {
     /// Starts members 1 to `members` on a thread of their own, each with the machine
     /// that `machine` makes for it.
@@ -146,14 +157,8 @@ impl<M: StateMachine> LocalCluster<M> {
         mut machine: impl FnMut(NodeId) -> M,
     ) -> Result<Self, StartError> {
         let ids = || (1..=members).map(NodeId);
-        let member = |node_id: NodeId| Member {
-            identity: Identity::new(0, node_id, node_id.0),
-            log: Arc::new(Mutex::new(MemoryLog::new(GROUP, Membership::of(ids())))),
-            snapshots: MemoryDisk::new(),
-            running: None,
-        };
         let mut cluster = Self {
-            members: ids().map(|id| (id, member(id))).collect(),
+            members: ids().map(|id| (id, Member::new(id, Membership::of(ids())))).collect(),
             options: Box::new(options),
             runtime,
             links: 0,
@@ -163,6 +168,17 @@ impl<M: StateMachine> LocalCluster<M> {
             cluster.start_member(id, machine(id))?;
         }
         Ok(cluster)
+    }
+
+    /// Starts one that is no member yet. It is linked with all that run, and waits until
+    /// one of them [takes it in](Handle::add_learner); any text will do for its address.
+    ///
+    /// # Panics
+    /// If there is one of that name already.
+    pub fn join_member(&mut self, id: NodeId, machine: M) -> Result<(), StartError> {
+        assert!(!self.members.contains_key(&id), "there is a member {:x} already", id.0);
+        self.members.insert(id, Member::new(id, Membership::default()));
+        self.start_member(id, machine)
     }
 
     /// Starts a member that was stopped, with an empty machine. It finds what it

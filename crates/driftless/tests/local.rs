@@ -5,8 +5,10 @@
 #[path = "support/scroll.rs"]
 mod scroll;
 
-use driftless::{LocalCluster, NodeId, NodeOptions};
+use driftless::raft::ChangeRefusal;
+use driftless::{LocalCluster, NodeId, NodeOptions, RequestError};
 use scroll::{Scroll, contents, soon};
+use std::time::Duration;
 
 #[tokio::test]
 async fn any_member_takes_commands_and_all_apply_them() {
@@ -71,5 +73,34 @@ async fn a_member_that_was_away_gets_a_snapshot() {
     let back = cluster.handle(away);
     assert_eq!(contents(&back).await, expected);
     assert!(back.metrics().snapshots_received > 0, "{:?}", back.metrics());
+    cluster.stop().await;
+}
+
+/// One joins, votes, takes the place of another, and is there again after a restart.
+#[tokio::test]
+async fn members_come_and_go() {
+    let mut cluster = LocalCluster::start(3, |_| Scroll::default()).unwrap();
+    let new = NodeId(4);
+    let leader = cluster.leader().await;
+    leader.propose("before".into(), soon()).await.unwrap();
+    cluster.join_member(new, Scroll::default()).unwrap();
+    leader.add_learner(new, "local", soon()).await.unwrap();
+    let deadline = soon();
+    while let Err(error) = leader.promote(new, deadline).await {
+        assert!(matches!(error, RequestError::Change(ChangeRefusal::NotCaughtUp(_))), "{error}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // Without the leader and without the new one there is no quorum of four.
+    let gone = leader.status().node_id;
+    cluster.stop_member(gone).await;
+    assert_eq!(contents(&cluster.handle(new)).await, ["before"]);
+    cluster.handle(new).remove(gone, soon()).await.unwrap();
+    cluster.stop_member(new).await;
+    cluster.start_member(new, Scroll::default()).unwrap();
+    cluster.handle(new).propose("after".into(), soon()).await.unwrap();
+    assert_eq!(contents(&cluster.handle(new)).await, ["before", "after"]);
+    let members = cluster.handle(new).members();
+    assert_eq!(members.members.len(), 3);
+    assert!(members.removed.contains(&gone));
     cluster.stop().await;
 }

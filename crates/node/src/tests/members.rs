@@ -224,6 +224,42 @@ fn addresses_and_removals_travel_in_snapshots() {
     assert_eq!(roster(4).address(NodeId(leader)), Some(leader.to_string().as_str()));
 }
 
+/// Whom a leader takes in whom nobody else hears is dialled at once, and hung up on when
+/// that is cut from its log.
+#[test]
+fn a_membership_that_is_cut_takes_its_links_along() {
+    let known = |id| {
+        let addresses = (1..=5).map(|id| (NodeId(id), id.to_string())).collect();
+        NodeOptions { addresses, ..options(id) }
+    };
+    let mut cluster = elected(3, known);
+    let leader = cluster.leader();
+    // The first change of all says who founded the group; the next is taken at once.
+    cluster.join(5);
+    cluster.change(leader, 101, &[Change::AddLearner(NodeId(5))], &[5]);
+    cluster.assert_changed(leader, 101);
+    let dials = |cluster: &Cluster| cluster.members[&leader].dials.contains(&4);
+    assert!(!dials(&cluster));
+    cluster.cut.push(leader);
+    cluster.unlink(leader);
+    cluster.change(leader, 102, &[Change::AddLearner(NodeId(4))], &[]);
+    let in_force = |cluster: &Cluster| {
+        let node = cluster.members[&leader].node.as_ref().expect("it runs");
+        node.raft().membership().contains(NodeId(4))
+    };
+    assert!(in_force(&cluster) && dials(&cluster));
+    // Until whoever asked has given up: else it would be asked for again.
+    cluster.pass(21_000_000);
+    let other = (1..=3).find(|id| *id != leader).expect("three are more than one");
+    cluster.ask(other, 1, "meanwhile");
+    cluster.pass(1_000_000);
+    cluster.assert_applied(other, 1, "1");
+    assert!(in_force(&cluster), "nobody has told it");
+    cluster.cut.clear();
+    cluster.pass(1_000_000);
+    assert!(!in_force(&cluster) && !dials(&cluster));
+}
+
 /// It was not told at its start what it is to be, and dies when it has the snapshot that
 /// it is sent, and not yet the entry that names it.
 #[test]
