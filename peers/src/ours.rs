@@ -182,7 +182,7 @@ impl Ours {
                 self.members[to].events.push(Event::Frame { link, frame });
             }
             Action::Answer { answer: Answer::Applied { .. }, .. } => self.answered += 1,
-            Action::StatusChanged | Action::Report(_) => {}
+            Action::StatusChanged | Action::ReachedChanged | Action::Report(_) => {}
             other => panic!("member {at}: {other:?}"),
         }
     }
