@@ -4,10 +4,10 @@
 use super::flow::in_office;
 use super::one_member::{
     BOB, CAROL, ME, Member, TIMEOUT, append, at, candidate, granted, heard_by, request, sent,
-    started,
+    started, stored,
 };
 use driftless_raft::{
-    Config, Effect, Input, Membership, Message, Restored, Role, Term, TransferRefusal,
+    Config, Effect, Input, Membership, Message, NodeId, Restored, Role, Term, Time, TransferRefusal,
 };
 
 /// A leader that checks its quorum, which both answered in the first round.
@@ -123,6 +123,46 @@ fn only_answers_to_the_own_question_support_a_candidate() {
     assert_eq!(role_after(asking(), reply(1, false)), (Role::Follower, Term(1)));
     let follower = super::one_member::follower(0, &[]);
     assert_eq!(role_after(follower, reply(1, true)), (Role::Follower, Term(0)));
+}
+
+/// To whom a leader hands over whose disk does not answer. Bob holds two entries of
+/// three, Carol one; they were heard so many microseconds ago, or never.
+fn heir(carol_is_witness: bool, heard: [Option<u64>; 2]) -> Option<NodeId> {
+    let mut membership = Membership::of([ME, BOB, CAROL]);
+    membership.witnesses.extend(carol_is_witness.then_some(CAROL));
+    let config = Config { pre_vote: false, check_quorum: false, ..Config::new(ME) };
+    let mut me = started(config, Restored::of(membership));
+    me.step(Input::Campaign);
+    me.sync();
+    me.hear(BOB, granted(1));
+    me.sync();
+    me.step(Input::Propose { count: 2 });
+    me.sync();
+    let now = me.now.after(2 * TIMEOUT);
+    for (id, last, ago) in [(BOB, 2, heard[0]), (CAROL, 1, heard[1])] {
+        me.hear(id, stored(1, last));
+        me.now = now;
+        if let Some(ago) = ago {
+            me.now = Time(now.0 - ago);
+            me.step(Input::Wake);
+            for round in 1..20 {
+                me.hear(id, heard_by(1, round));
+            }
+        }
+    }
+    me.now = now;
+    me.step(Input::DiskStalled);
+    me.raft.transferring_to()
+}
+
+#[test]
+fn who_takes_over_for_a_stalled_disk_is_up_and_may_lead() {
+    assert_eq!(heir(false, [Some(0), Some(0)]), Some(BOB));
+    // Bob has more of the log, but nobody knows whether he is up.
+    assert_eq!(heir(false, [None, Some(0)]), Some(CAROL));
+    assert_eq!(heir(false, [Some(TIMEOUT), Some(0)]), Some(CAROL));
+    // A witness never leads.
+    assert_eq!(heir(true, [None, Some(0)]), None);
 }
 
 /// Whether a member whose disk, number 5, replaces a lost one votes for Bob and can
