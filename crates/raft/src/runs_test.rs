@@ -1,3 +1,5 @@
+//! Tests of `runs.rs`: stretches by term, however they are held.
+
 use super::*;
 use alloc::format;
 use alloc::vec;
