@@ -34,6 +34,7 @@
 
 pub mod check;
 mod command;
+mod command_bytes;
 mod compact;
 mod encoding;
 mod machine;
