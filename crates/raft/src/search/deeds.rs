@@ -4,7 +4,7 @@ use super::mutant::Mutant;
 use super::scene::{ANY, Bounds, Rules};
 use super::world::{Action, Envelope, Member, name, number};
 use crate::roles::RoleState;
-use crate::{Position, Role, Ticket};
+use crate::{Change, Position, Role, Ticket};
 use alloc::vec::Vec;
 
 impl Rules {
@@ -74,6 +74,20 @@ impl Rules {
     /// right rules only.)
     pub(crate) fn lives_on(&self, left: &Bounds) -> bool {
         left.crashes == 0 && left.wipes == 0 && self.mutant.is_none()
+    }
+
+    /// Nobody can ask for a disk before there is one.
+    pub(crate) fn names_disks_that_are<'a>(
+        &self,
+        which: usize,
+        member: impl Fn(usize) -> &'a Member,
+    ) -> bool {
+        self.changes[which].iter().all(|change| match change {
+            Change::Readmit { id, incarnation } => {
+                member(number(*id)).disk.replacement == Some(*incarnation)
+            }
+            _ => true,
+        })
     }
 
     /// Whether both ends take each other for members with the disks that they have.

@@ -162,7 +162,7 @@ const WIDE: Bounds = Bounds { term_max: 3, log_max: 3, campaigns: ANY, proposals
 #[test]
 #[ignore = "deep: cargo xtask check --deep"]
 fn deep_a_three_terms_three_entries_and_two_crashes() {
-    let bounds = Bounds { proposals: 0, crashes: 2, ..WIDE };
+    let bounds = Bounds { campaigns: 3, proposals: 0, crashes: 2, ..WIDE };
     let met = [COMMITTED, COMMITTED_OLD, EARLY, LOST, REJECTED, RIVALS, TRUNCATED];
     holds_deep("deep: three terms, two crashes", &beginning(bounds, None), &met);
 }

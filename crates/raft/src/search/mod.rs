@@ -17,6 +17,7 @@ mod check;
 mod deeds;
 mod delegates;
 mod elections;
+mod greatest;
 mod host;
 mod leadership;
 mod members;
@@ -25,6 +26,7 @@ mod mutant_more;
 #[path = "../../tests/stories/narrate.rs"]
 #[allow(dead_code, reason = "the stories use the rest of it")]
 mod narrate;
+mod numbers;
 mod packed;
 mod partitions;
 mod reads;
@@ -38,6 +40,7 @@ mod symmetry;
 mod table;
 mod walks;
 mod wide;
+mod wide_tests;
 mod world;
 
 use alloc::format;

@@ -4,7 +4,9 @@ use super::check::Ghost;
 use super::mutant::Mutant;
 use super::story;
 use super::world::{Action, Envelope, Member, Shared, World, name};
-use crate::{Change, Config, Membership, Moment, NodeId, Raft, Restored, Run, Term, Time, Trail};
+use crate::{
+    Change, Config, Membership, Message, Moment, NodeId, Raft, Restored, Run, Term, Time, Trail,
+};
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::rc::Rc;

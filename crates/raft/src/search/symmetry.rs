@@ -54,12 +54,19 @@ impl Symmetry {
         &self.renamings
     }
 
+    /// The same for states whose members and ghost differ only in who is who.
+    pub(crate) fn name(&mut self, world: &World) -> u64 {
+        let mut sums = vec![0; self.renamings.len()];
+        for member in &world.members {
+            self.add(member, 1, &mut sums);
+        }
+        self.add(&world.ghost, 3, &mut sums);
+        sums.into_iter().map(mix).min().expect("there is one renaming at least")
+    }
+
     /// The fingerprint of a part of this kind under each renaming.
     pub(crate) fn under<T: Debug>(&mut self, part: &Shared<T>, kind: u64) -> Vec<u64> {
         let Self { renamings, text, .. } = self;
-        if renamings.len() == 1 {
-            return vec![mix(part.hash ^ kind)];
-        }
         text.clear();
         write!(text, "{:?}", part.value).expect("a string takes all");
         let under = |renaming: &Vec<usize>| Reader::new(text, renaming).read();

@@ -17,7 +17,7 @@ use super::mutant::Mutant;
 use super::scene::{Bounds, Rules};
 use super::std::hash::DefaultHasher;
 use crate::{
-    Change, Index, Input, Message, NodeId, Persist, Position, Raft, ReadId, Restored, Role, Round,
+    Index, Input, Message, NodeId, Persist, Position, Raft, ReadId, Restored, Role, Round,
     SnapshotOutcome, Term, Time,
 };
 use alloc::collections::{BTreeMap, VecDeque};
@@ -274,7 +274,8 @@ impl World {
             actions.extend(own.into_iter().filter(|own| match own {
                 Action::Campaign(id) => left.allows(*own) && (*id == 0 || !alike),
                 Action::Change(_, which) => {
-                    left.allows(*own) && self.names_disks_that_are(&self.rules.changes[*which])
+                    let member = |id: usize| &*self.members[id].value;
+                    left.allows(*own) && self.rules.names_disks_that_are(*which, member)
                 }
                 _ => left.allows(*own),
             }));
@@ -300,16 +301,6 @@ impl World {
         self.members.iter().all(|member| {
             let Member { raft, disk, .. } = &*member.value;
             disk.trail.last() == Position::ZERO && raft.term().0 == 0
-        })
-    }
-
-    /// Nobody can ask for a disk before there is one.
-    pub(crate) fn names_disks_that_are(&self, changes: &[Change]) -> bool {
-        changes.iter().all(|change| match change {
-            Change::Readmit { id, incarnation } => {
-                self.members[number(*id)].value.disk.replacement == Some(*incarnation)
-            }
-            _ => true,
         })
     }
 
