@@ -49,6 +49,8 @@ const CATALOGUE: &[(Mutant, u8, &str)] = &[
     (Mutant::NeverProbesAgain, 36, "no new try after a rejection"),
     (Mutant::AsksBeforeDurable, 37, "RequestVote before its record is durable"),
     (Mutant::AppliesVolatile, 38, "apply beyond the locally durable index"),
+    (Mutant::WitnessGetsUnsynced, 0, "a witness gets what the leader has not on its disk yet"),
+    (Mutant::WitnessGetsLeaving, 0, "a witness gets what only a leader has that leaves"),
     (Mutant::VotesWithoutMemory, 0, "a lost disk votes as if it remembered"),
 ];
 

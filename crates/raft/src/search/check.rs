@@ -335,10 +335,28 @@ pub(crate) fn state(world: &World, met: &mut Met) -> Result<(), String> {
             }
         }
     }
+    if world.rules.witnessed {
+        members.iter().try_for_each(|member| witnessed(member, &members))?;
+    }
     if lease_holders(world, &members).count() > 1 {
         return Err(String::from("one lease: two members hold one"));
     }
     meet(world, &members, met);
+    Ok(())
+}
+
+/// What a witness holds, another voter has on its disk: nobody could win any more
+/// without it, and a witness does not lead.
+fn witnessed(witness: &Member, members: &[&Member]) -> Result<(), String> {
+    let (me, held) = (witness.raft.id(), witness.disk.trail.last());
+    let in_force = witness.disk.trail.membership();
+    let mut others = in_force.voters.iter().filter(|&&id| !in_force.is_witness(id));
+    let has = |id: &NodeId| holds(&members[number(*id)].disk.trail, held);
+    if in_force.is_witness(me) && !others.any(has) {
+        return Err(format!(
+            "witnesses hold nothing alone: {me} holds {held}, no other voter does"
+        ));
+    }
     Ok(())
 }
 

@@ -60,7 +60,7 @@ fn the_first_in_rank_seeks_election_first() {
 #[test]
 #[ignore = "deep: cargo xtask check --deep"]
 fn deep_e_a_transfer_and_an_election() {
-    let bounds = Bounds { transfers: 1, campaigns: ANY, term_max: 3, beats: 1, ..BOUNDS };
+    let bounds = Bounds { transfers: 1, campaigns: 2, term_max: 3, ..BOUNDS };
     let met = [COMMITTED, HANDED_OVER, RIVALS];
     holds_deep("deep: transfer and election", &guarded(bounds), &met);
 }
@@ -68,7 +68,7 @@ fn deep_e_a_transfer_and_an_election() {
 #[test]
 #[ignore = "deep: cargo xtask check --deep"]
 fn deep_e_ranks_a_transfer_and_entries_sent_later() {
-    let bounds = Bounds { transfers: 1, campaigns: ANY, crashes: 1, ticks: 3, ..BOUNDS };
+    let bounds = Bounds { transfers: 1, crashes: 1, ticks: 2, ..BOUNDS };
     let world = ranked(bounds);
     let rules = Rules { sends: true, ..(*world.rules).clone() };
     let met = [COMMITTED, HANDED_OVER, IN_ORDER, LOST, OUT_OF_ORDER, RIVALS];

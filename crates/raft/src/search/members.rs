@@ -86,45 +86,81 @@ fn two_and_a_witness_elect_and_lose_one() {
     holds("witness", &world, &[CHANGED, RIVALS]);
 }
 
-fn wide(crashes: u8, changes: u8) -> Bounds {
-    Bounds { crashes, ..bounds(2, ANY, changes) }
+fn wide(campaigns: u8, crashes: u8, changes: u8) -> Bounds {
+    Bounds { crashes, ..bounds(2, campaigns, changes) }
 }
 
 #[test]
 #[ignore = "deep: cargo xtask check --deep"]
-fn deep_b_three_become_four_and_three() {
-    let world = led(3, 1, wide(0, 2), &[&[add(4)], &[remove(1)]]);
-    holds_deep("deep: 3 to 4 to 3", &world, &[CHANGED, REMOVED, RIVALS, TRUNCATED]);
-}
-
-#[test]
-#[ignore = "deep: cargo xtask check --deep"]
-fn deep_b_three_become_four_and_a_crash() {
-    let world = led(3, 1, wide(1, 1), &[&[add(4)]]);
+fn deep_b_three_become_four_an_election_and_a_crash() {
+    let world = led(3, 1, wide(1, 1, 1), &[&[add(4)]]);
     holds_deep("deep: 3 to 4", &world, &[CHANGED, LOST, RIVALS, TRUNCATED]);
 }
 
 #[test]
 #[ignore = "deep: cargo xtask check --deep"]
-fn deep_b_three_swap_their_leader_through_a_joint_membership() {
-    let world = led(3, 1, wide(1, 1), &[&[remove(1), add(4)]]);
-    holds_deep("deep: joint", &world, &[CHANGED, LEFT, LOST, REMOVED, RIVALS]);
+fn deep_b_four_become_three_and_an_election() {
+    let begin = led(3, 1, bounds(1, 0, 1), &[&[add(4)]]);
+    let world = after_first(&begin, wide(1, 0, 1), &[&[remove(1)]]);
+    holds_deep("deep: 4 to 3", &world, &[CHANGED, REMOVED, RIVALS, TRUNCATED]);
+}
+
+#[test]
+#[ignore = "deep: cargo xtask check --deep"]
+fn deep_b_three_become_four_and_three_and_a_crash() {
+    let world = led(3, 1, wide(0, 1, 2), &[&[add(4)], &[remove(1)]]);
+    holds_deep("deep: 3 to 4 to 3", &world, &[CHANGED, LOST, REMOVED]);
+}
+
+#[test]
+#[ignore = "deep: cargo xtask check --deep"]
+fn deep_b_three_swap_their_leader_through_a_joint_membership_and_a_crash() {
+    let world = led(3, 1, wide(0, 1, 1), &[&[remove(1), add(4)]]);
+    holds_deep("deep: joint, 3 and 3", &world, &[CHANGED, LEFT, LOST, REMOVED]);
+}
+
+#[test]
+#[ignore = "deep: cargo xtask check --deep"]
+fn deep_b_two_swap_their_leader_through_a_joint_membership_an_election_and_a_crash() {
+    let world = led(2, 1, wide(ANY, 1, 1), &[&[remove(1), add(3)]]);
+    holds_deep("deep: joint, 2 and 2", &world, &[CHANGED, LEFT, LOST, REMOVED]);
 }
 
 #[test]
 #[ignore = "deep: cargo xtask check --deep"]
 fn deep_b_a_learner_comes_and_is_promoted() {
-    let learner = name(3);
+    let learner = name(2);
     let changes: [&[Change]; 2] = [&[Change::AddLearner(learner)], &[Change::Promote(learner)]];
-    let world = led(3, 1, wide(1, 2), &changes);
-    holds_deep("deep: learner", &world, &[CHANGED, LOST, RIVALS, TRUNCATED]);
+    let world = led(2, 1, wide(ANY, 1, 2), &changes);
+    holds_deep("deep: learner", &world, &[CHANGED, LOST]);
+}
+
+/// A witness joins two.
+fn with_a_witness(bounds: Bounds, changes: &[&[Change]], mutant: Option<Mutant>) -> World {
+    let begin = led(2, 1, self::bounds(1, 0, 1), &[&[Change::AddWitness(name(2))]]);
+    let world = after_first(&begin, bounds, changes);
+    let rules = Rules { witnessed: true, ..(*world.rules).clone() };
+    world.ruled(rules).wrong(mutant)
+}
+
+#[test]
+fn mutant_witness_gets_what_the_leader_has_not_on_its_disk() {
+    let bounds = Bounds { proposals: 1, ..bounds(1, 0, 0) };
+    let world = with_a_witness(bounds, &[], Some(Mutant::WitnessGetsUnsynced));
+    catches(&world, "witnesses hold nothing alone", 400_000);
+}
+
+#[test]
+fn mutant_witness_gets_what_only_a_leader_has_that_leaves() {
+    let world = with_a_witness(bounds(1, 0, 1), &[&[remove(1)]], Some(Mutant::WitnessGetsLeaving));
+    catches(&world, "witnesses hold nothing alone", 400_000);
 }
 
 #[test]
 #[ignore = "deep: cargo xtask check --deep"]
 fn deep_b_a_witness_and_entries_sent_later() {
-    let begin = led(2, 1, bounds(1, 0, 1), &[&[Change::AddWitness(name(2))]]);
-    let world = after_first(&begin, wide(1, 1), &[&[remove(2)]]);
+    let bounds = Bounds { proposals: 1, ..wide(ANY, 1, 1) };
+    let world = with_a_witness(bounds, &[&[remove(1)], &[remove(2)]], None);
     let rules = Rules { sends: true, ..(*world.rules).clone() };
     holds_deep("deep: witness", &world.ruled(rules), &[CHANGED, LOST, RIVALS, TRUNCATED]);
 }

@@ -88,6 +88,11 @@ pub(crate) enum Mutant {
     AsksBeforeDurable,
     /// 38: what is committed is applied, durable here or not.
     AppliesVolatile,
+    /// A witness is sent what only the leader has, and not on its disk yet.
+    WitnessGetsUnsynced,
+    /// A witness is sent what, of those who stay voters, nobody has: a leader that
+    /// leaves counts itself.
+    WitnessGetsLeaving,
     /// A member that lost its disk votes as if it had not.
     VotesWithoutMemory,
 }

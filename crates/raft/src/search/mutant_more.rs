@@ -4,6 +4,7 @@ use super::mutant::Mutant;
 use crate::progress::Progress;
 use crate::roles::RoleState;
 use crate::{Effect, Effects, Index, Input, Membership, Message, Moment, NodeId, Raft, Run, Trail};
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 /// Does the step and says so, if `mutant` is one of those here.
@@ -120,6 +121,22 @@ pub(crate) fn step(
                 raft.step(moment, input.clone(), effects);
             }
         }
+        // To be sent all of the log is to be sent what any other voter is.
+        Mutant::WitnessGetsUnsynced => with_witnesses_as_others(raft, moment, input, effects),
+        Mutant::WitnessGetsLeaving => {
+            let leaves = !raft.membership().voters.contains(&me);
+            let done = match input {
+                Input::Persisted { ticket } => {
+                    let lasts = raft.outbox.lasts().into_iter();
+                    lasts.take_while(|(other, _)| other <= ticket).map(|(_, last)| last).last()
+                }
+                _ => None,
+            };
+            if !leaves || done.unwrap_or(raft.durable_index()) < raft.last().index {
+                return false;
+            }
+            with_witnesses_as_others(raft, moment, input, effects);
+        }
         Mutant::VotesWithoutMemory => {
             raft.replacement = None;
             raft.step(moment, input.clone(), effects);
@@ -127,6 +144,17 @@ pub(crate) fn step(
         _ => return false,
     }
     true
+}
+
+/// A step in which those that are witnesses are taken for ordinary voters.
+fn with_witnesses_as_others(raft: &mut Raft, moment: Moment, input: &Input, effects: &mut Effects) {
+    let (at, in_force) = (raft.trail.membership_index(), raft.membership().clone());
+    let without = Membership { witnesses: BTreeSet::new(), ..in_force.clone() };
+    raft.trail.replace_in_force(without);
+    raft.step(moment, input.clone(), effects);
+    if raft.trail.membership_index() == at {
+        raft.trail.replace_in_force(in_force);
+    }
 }
 
 /// Commits by a majority of those that `counts` says, of as many as there are voters.

@@ -4,9 +4,7 @@ use super::check::Ghost;
 use super::mutant::Mutant;
 use super::story;
 use super::world::{Action, Envelope, Member, Shared, World, name};
-use crate::{
-    Change, Config, Membership, Message, Moment, NodeId, Raft, Restored, Run, Term, Time, Trail,
-};
+use crate::{Change, Config, Membership, Moment, NodeId, Raft, Restored, Run, Term, Time, Trail};
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::rc::Rc;
@@ -129,6 +127,9 @@ pub(crate) struct Rules {
     pub(crate) waits: bool,
     /// Everybody's rank in elections; the same, if empty.
     pub(crate) ranks: Vec<u32>,
+    /// Whether a witness must hold nothing that no other voter has on its disk. (With
+    /// two others at most: among more, what one alone had may be cut.)
+    pub(crate) witnessed: bool,
     /// What a leader may be asked to change.
     pub(crate) changes: Vec<Vec<Change>>,
     /// How clocks may go on.
