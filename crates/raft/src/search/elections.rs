@@ -169,14 +169,6 @@ fn deep_a_three_terms_three_entries_and_two_crashes() {
 
 #[test]
 #[ignore = "deep: cargo xtask check --deep"]
-fn deep_a_three_terms_any_elections_and_a_crash() {
-    let bounds = Bounds { proposals: 0, crashes: 1, ..WIDE };
-    let met = [COMMITTED, COMMITTED_OLD, EARLY, LOST, REJECTED, RIVALS, TRUNCATED];
-    holds_deep("deep: three terms, any elections", &beginning(bounds, None), &met);
-}
-
-#[test]
-#[ignore = "deep: cargo xtask check --deep"]
 fn deep_a_three_terms_and_what_a_client_brings() {
     let bounds = Bounds { campaigns: 3, proposals: 1, ..WIDE };
     let met = [COMMITTED, COMMITTED_OLD, EARLY, PROPOSED, REJECTED, RIVALS, TRUNCATED];

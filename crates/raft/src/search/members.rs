@@ -131,7 +131,7 @@ fn deep_b_two_swap_their_leader_through_a_joint_membership_an_election_and_a_cra
 fn deep_b_a_learner_comes_and_is_promoted() {
     let learner = name(2);
     let changes: [&[Change]; 2] = [&[Change::AddLearner(learner)], &[Change::Promote(learner)]];
-    let world = led(2, 1, wide(ANY, 1, 2), &changes);
+    let world = led(2, 1, wide(0, 1, 2), &changes);
     holds_deep("deep: learner", &world, &[CHANGED, LOST]);
 }
 
@@ -159,8 +159,7 @@ fn mutant_witness_gets_what_only_a_leader_has_that_leaves() {
 #[test]
 #[ignore = "deep: cargo xtask check --deep"]
 fn deep_b_a_witness_and_entries_sent_later() {
-    let bounds = Bounds { proposals: 1, ..wide(ANY, 1, 1) };
-    let world = with_a_witness(bounds, &[&[remove(1)], &[remove(2)]], None);
+    let world = with_a_witness(wide(ANY, 1, 1), &[&[remove(2)]], None);
     let rules = Rules { sends: true, ..(*world.rules).clone() };
     holds_deep("deep: witness", &world.ruled(rules), &[CHANGED, LOST, RIVALS, TRUNCATED]);
 }
