@@ -2,35 +2,11 @@
 
 mod common;
 
-use common::{DRIFTLESS, Story, Up, command, driftless, failed, signal, succeeded};
+use common::{Client, DRIFTLESS, Story, Up, command, driftless, failed, signal, succeeded};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::io::Write as _;
-use std::process::{Output, Stdio};
-
-struct Client {
-    endpoints: String,
-}
-
-impl Client {
-    fn run(&self, arguments: &[&str]) -> Output {
-        let mut command = command(DRIFTLESS);
-        command.args(arguments).env("DRIFTLESS_ENDPOINTS", &self.endpoints);
-        command.output().expect("it was built")
-    }
-
-    #[track_caller]
-    fn says(&self, arguments: &[&str]) -> String {
-        succeeded(&self.run(arguments))
-    }
-
-    /// Each line of what it says with `--json`.
-    #[track_caller]
-    fn json(&self, arguments: &[&str]) -> Value {
-        let said = self.says(&[arguments, &["--json"]].concat());
-        serde_json::from_str(&said).expect("one line of JSON")
-    }
-}
+use std::process::Stdio;
 
 #[test]
 fn people_and_programs_are_served() {

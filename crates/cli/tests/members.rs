@@ -3,7 +3,9 @@
 
 mod common;
 
-use common::{DRIFTLESS, Story, command, driftless, eventually, failed, first_ports, succeeded};
+use common::{
+    Client, DRIFTLESS, Story, command, driftless, eventually, failed, first_ports, succeeded,
+};
 use common::{is_free, once_healthy, signal};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -129,30 +131,29 @@ impl Cluster {
         self.running.retain(|running| running.0 != name);
     }
 
-    /// A command of the client, to those that run.
+    /// The client of those that run.
+    fn client(&self) -> Client {
+        let endpoints = self.running.iter().map(|running| self.endpoint(&running.0));
+        Client { endpoints: endpoints.collect::<Vec<_>>().join(",") }
+    }
+
     fn run(&self, arguments: &[&str]) -> Output {
-        let endpoints: Vec<String> =
-            self.running.iter().map(|running| self.endpoint(&running.0)).collect();
-        let mut client = command(DRIFTLESS);
-        client.args(arguments).args(["--endpoints", &endpoints.join(",")]);
-        client.output().expect("it was built")
+        self.client().run(arguments)
     }
 
     #[track_caller]
     fn says(&self, arguments: &[&str]) -> String {
-        succeeded(&self.run(arguments))
+        self.client().says(arguments)
     }
 
-    /// The same of a change of members.
     #[track_caller]
     fn changes(&self, arguments: &[&str]) -> String {
-        succeeded(&once_healthy(|| self.run(arguments)))
+        self.client().changes(arguments)
     }
 
     #[track_caller]
     fn json(&self, arguments: &[&str]) -> Value {
-        let said = self.changes(&[arguments, &["--json"]].concat());
-        serde_json::from_str(&said).expect("one line of JSON")
+        self.client().json(arguments)
     }
 
     /// What each member is, by its name.

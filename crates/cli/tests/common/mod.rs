@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::path::Path;
@@ -238,5 +239,37 @@ impl Up {
         let status = self.story.ended();
         assert_eq!(status.code(), Some(0), "{}", self.story.told.join("\n"));
         assert!(self.story.told.last().is_some_and(|line| line.contains("all members have ended")));
+    }
+}
+
+/// `driftless` as a client of these members.
+pub(crate) struct Client {
+    pub(crate) endpoints: String,
+}
+
+impl Client {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
+        let mut command = command(DRIFTLESS);
+        command.args(arguments).env("DRIFTLESS_ENDPOINTS", &self.endpoints);
+        command.output().expect("it was built")
+    }
+
+    /// What it says when it succeeds, as it must.
+    #[track_caller]
+    pub(crate) fn says(&self, arguments: &[&str]) -> String {
+        succeeded(&self.run(arguments))
+    }
+
+    /// The same of a change of members.
+    #[track_caller]
+    pub(crate) fn changes(&self, arguments: &[&str]) -> String {
+        succeeded(&once_healthy(|| self.run(arguments)))
+    }
+
+    /// The one line of what it says with `--json`.
+    #[track_caller]
+    pub(crate) fn json(&self, arguments: &[&str]) -> Value {
+        let said = self.changes(&[arguments, &["--json"]].concat());
+        serde_json::from_str(&said).expect("one line of JSON")
     }
 }
