@@ -10,6 +10,8 @@ use driftless_raft::{
     Restored, Role, Run, SnapshotOutcome, Term, Trail,
 };
 
+const DAVE: NodeId = NodeId(4);
+
 /// Carol's, in the place of `leader`.
 fn snapshot_for(leader: NodeId, term: u64, last: Position) -> Message {
     let membership = Box::new(Membership::of([ME, BOB, CAROL]));
@@ -173,7 +175,46 @@ fn it_declines_what_is_not_its_leaders_to_ask() {
     }
 }
 
+#[test]
+fn it_sends_to_one_at_a_time() {
+    let stops = |effects: &[Effect]| {
+        let stop = |it: &&Effect| matches!(it, Effect::StopSnapshot { .. });
+        effects.iter().find(stop).cloned()
+    };
+    let mut me = follower_of_bob(plain());
+    me.hear(BOB, order(CAROL, 2, 2));
+    // The same again: it is begun anew, by the same order.
+    let again = me.hear(BOB, order(CAROL, 2, 2));
+    assert_eq!(stops(&again), None);
+    let sends = |it: &Effect| matches!(it, Effect::SendSnapshot { to: CAROL, resume: None, .. });
+    assert!(again.iter().any(sends));
+    // To another: the first is over.
+    let other = me.hear(BOB, order(DAVE, 2, 2));
+    assert_eq!(stops(&other), Some(Effect::StopSnapshot { to: CAROL, term: Term(2) }));
+}
+
 // The leader.
+
+#[test]
+fn nobody_is_asked_to_send_to_two() {
+    let mut membership = Membership::of([ME, BOB, CAROL]);
+    membership.learners.insert(DAVE);
+    let config = Config { snapshots_from_followers: true, ..plain() };
+    let mut me = started(config, Restored::of(membership));
+    me.step(Input::Campaign);
+    me.sync();
+    me.hear(BOB, Message::VoteReply { term: Term(1), vote_granted: true });
+    me.sync();
+    me.use_permissions();
+    me.hear(BOB, stored(1, 1));
+    me.hear(BOB, heard_by(1, 1));
+    me.step(Input::Compacted { through: at(1, 1) });
+    let mut effects = next_round(&mut me, 2);
+    effects.extend(me.hear(DAVE, heard_by(1, 2)));
+    let of_carol = sent(&effects).contains(&(BOB, order(CAROL, 1, 1)));
+    let own = |it: &Effect| matches!(it, Effect::SendSnapshot { to: DAVE, leader: ME, .. });
+    assert!(of_carol && effects.iter().any(own), "{effects:?}");
+}
 
 /// Carol needs a snapshot, and Bob, who has what it covers, was asked for it.
 fn asked() -> Member {

@@ -7,7 +7,8 @@ use super::one_member::{
     started, stored,
 };
 use driftless_raft::{
-    Config, Effect, Input, Membership, Message, NodeId, Restored, Role, Term, Time, TransferRefusal,
+    Change, Config, Effect, Index, Input, Membership, Message, NodeId, Restored, Role, Term, Time,
+    TransferRefusal,
 };
 
 /// A leader that checks its quorum, which both answered in the first round.
@@ -123,6 +124,62 @@ fn only_answers_to_the_own_question_support_a_candidate() {
     assert_eq!(role_after(asking(), reply(1, false)), (Role::Follower, Term(1)));
     let follower = super::one_member::follower(0, &[]);
     assert_eq!(role_after(follower, reply(1, true)), (Role::Follower, Term(0)));
+}
+
+const DAVE: NodeId = NodeId(4);
+
+/// A leader whose first entry is committed, with Dave for a learner.
+fn with_learner() -> Member {
+    let mut membership = Membership::of([ME, BOB, CAROL]);
+    membership.learners.insert(DAVE);
+    let config = Config { pre_vote: false, check_quorum: false, ..Config::new(ME) };
+    let mut me = started(config, Restored::of(membership));
+    me.step(Input::Campaign);
+    me.sync();
+    me.hear(BOB, granted(1));
+    me.sync();
+    me.use_permissions();
+    me.hear(BOB, stored(1, 1));
+    me.hear(BOB, heard_by(1, 1));
+    assert_eq!(me.raft.commit_index(), Index(1));
+    me
+}
+
+fn is_promoted(mut me: Member) -> bool {
+    let changes = vec![Change::Promote(DAVE)];
+    let effects = me.step(Input::ChangeMembership { changes, forced: false });
+    effects.iter().any(|it| matches!(it, Effect::AcceptChange { .. }))
+}
+
+#[test]
+fn a_learner_is_promoted_that_is_up_and_was_sent_what_is_committed() {
+    let mut me = with_learner();
+    me.hear(DAVE, heard_by(1, 1));
+    me.hear(DAVE, stored(1, 1));
+    assert!(is_promoted(me));
+    // Nobody knows whether it is up.
+    let mut me = with_learner();
+    me.hear(DAVE, stored(1, 1));
+    assert!(!is_promoted(me));
+    // It is up, and nobody knows what it holds.
+    let mut me = with_learner();
+    me.hear(DAVE, heard_by(1, 1));
+    assert!(!is_promoted(me));
+    // Its link broke: what was on the way may be lost.
+    let mut me = with_learner();
+    me.hear(DAVE, heard_by(1, 1));
+    me.hear(DAVE, stored(1, 1));
+    me.step(Input::Disconnected { peer: DAVE });
+    assert!(!is_promoted(me));
+    // Something was committed meanwhile that it was not sent.
+    let mut me = with_learner();
+    me.hear(DAVE, heard_by(1, 1));
+    me.hear(DAVE, stored(1, 1));
+    me.step(Input::Propose { count: 1 });
+    me.sync();
+    me.hear(BOB, stored(1, 2));
+    assert_eq!(me.raft.commit_index(), Index(2));
+    assert!(!is_promoted(me));
 }
 
 /// To whom a leader hands over whose disk does not answer. Bob holds two entries of
