@@ -2,8 +2,8 @@
 //! leader, what the receiver makes of it, and whom a leader believes.
 
 use super::one_member::{
-    BOB, CAROL, ME, Member, TIMEOUT, append, at, candidate, follower, heard_by, is_rejection,
-    leader, plain, record, request, sent, started, stored,
+    BOB, CAROL, ME, Member, TIMEOUT, append, at, candidate, elected, follower, heard_by,
+    is_rejection, leader, plain, record, request, sent, started, stored,
 };
 use driftless_raft::{
     Config, DelegateReport, Effect, HardState, Index, Input, Membership, Message, NodeId, Position,
@@ -200,11 +200,7 @@ fn nobody_is_asked_to_send_to_two() {
     let mut membership = Membership::of([ME, BOB, CAROL]);
     membership.learners.insert(DAVE);
     let config = Config { snapshots_from_followers: true, ..plain() };
-    let mut me = started(config, Restored::of(membership));
-    me.step(Input::Campaign);
-    me.sync();
-    me.hear(BOB, Message::VoteReply { term: Term(1), vote_granted: true });
-    me.sync();
+    let mut me = elected(config, membership);
     me.use_permissions();
     me.hear(BOB, stored(1, 1));
     me.hear(BOB, heard_by(1, 1));
@@ -219,13 +215,7 @@ fn nobody_is_asked_to_send_to_two() {
 /// Carol needs a snapshot, and Bob, who has what it covers, was asked for it.
 fn asked() -> Member {
     let config = Config { snapshots_from_followers: true, ..plain() };
-    let restored = Restored::of(Membership::of([ME, BOB, CAROL]));
-    let mut me = started(config, restored);
-    me.step(Input::Campaign);
-    me.sync();
-    let vote = Message::VoteReply { term: Term(1), vote_granted: true };
-    me.hear(BOB, vote);
-    me.sync();
+    let mut me = elected(config, Membership::of([ME, BOB, CAROL]));
     me.use_permissions();
     me.hear(BOB, stored(1, 1));
     me.hear(BOB, heard_by(1, 1));

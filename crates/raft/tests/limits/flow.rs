@@ -1,21 +1,14 @@
 //! Flow control by bytes and messages (thesis §10.2).
 
-use super::one_member::{BOB, CAROL, ME, Member, TIMEOUT, at, granted, permitted, started, stored};
+use super::one_member::{BOB, CAROL, ME, Member, at, elected, permitted, stored};
 use driftless_raft::progress::{Flow, Progress};
-use driftless_raft::{
-    Config, Effect, Index, Input, Membership, Message, NodeId, Restored, Round, Term,
-};
+use driftless_raft::{Config, Effect, Index, Input, Membership, Message, NodeId, Round, Term};
 
 /// The leader of term 1 with these settings; Bob and Carol hold its first entry.
 pub(crate) fn in_office(set: impl FnOnce(&mut Config)) -> Member {
     let mut config = Config { pre_vote: false, check_quorum: false, ..Config::new(ME) };
     set(&mut config);
-    let mut me = started(config, Restored::of(Membership::of([ME, BOB, CAROL])));
-    me.now = me.now.after(2 * TIMEOUT);
-    me.step(Input::Campaign);
-    me.sync();
-    me.hear(BOB, granted(1));
-    me.sync();
+    let mut me = elected(config, Membership::of([ME, BOB, CAROL]));
     me.use_permissions();
     me.hear(BOB, stored(1, 1));
     me.hear(CAROL, stored(1, 1));

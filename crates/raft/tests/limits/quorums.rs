@@ -3,8 +3,8 @@
 
 use super::flow::in_office;
 use super::one_member::{
-    BOB, CAROL, ME, Member, TIMEOUT, append, at, candidate, granted, heard_by, request, sent,
-    started, stored,
+    BOB, CAROL, ME, Member, TIMEOUT, append, at, candidate, elected, granted, heard_by, request,
+    sent, started, stored,
 };
 use driftless_raft::{
     Change, Config, Effect, Index, Input, Membership, Message, NodeId, Restored, Role, Term, Time,
@@ -133,11 +133,7 @@ fn with_learner() -> Member {
     let mut membership = Membership::of([ME, BOB, CAROL]);
     membership.learners.insert(DAVE);
     let config = Config { pre_vote: false, check_quorum: false, ..Config::new(ME) };
-    let mut me = started(config, Restored::of(membership));
-    me.step(Input::Campaign);
-    me.sync();
-    me.hear(BOB, granted(1));
-    me.sync();
+    let mut me = elected(config, membership);
     me.use_permissions();
     me.hear(BOB, stored(1, 1));
     me.hear(BOB, heard_by(1, 1));
@@ -188,11 +184,7 @@ fn heir(carol_is_witness: bool, heard: [Option<u64>; 2]) -> Option<NodeId> {
     let mut membership = Membership::of([ME, BOB, CAROL]);
     membership.witnesses.extend(carol_is_witness.then_some(CAROL));
     let config = Config { pre_vote: false, check_quorum: false, ..Config::new(ME) };
-    let mut me = started(config, Restored::of(membership));
-    me.step(Input::Campaign);
-    me.sync();
-    me.hear(BOB, granted(1));
-    me.sync();
+    let mut me = elected(config, membership);
     me.step(Input::Propose { count: 2 });
     me.sync();
     let now = me.now.after(2 * TIMEOUT);

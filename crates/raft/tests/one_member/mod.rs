@@ -63,6 +63,18 @@ pub(crate) fn leader(term: u64, log: &[Run]) -> Member {
     me
 }
 
+/// The leader of term 1 of this membership, by Bob's vote; what it wrote is durable.
+pub(crate) fn elected(config: Config, membership: Membership) -> Member {
+    let mut me = started(config, Restored::of(membership));
+    // Whoever starts with leases abstains for a while.
+    me.now = me.now.after(2 * TIMEOUT);
+    me.step(Input::Campaign);
+    me.sync();
+    me.hear(BOB, granted(1));
+    me.sync();
+    me
+}
+
 impl Member {
     pub(crate) fn step(&mut self, input: Input) -> Vec<Effect> {
         let mut effects = Effects::new();
