@@ -10,21 +10,7 @@ use super::world::{Action, Envelope, Shared, World, name};
 use crate::{Change, Message};
 use alloc::vec;
 
-const BOUNDS: Bounds = Bounds {
-    term_max: 1,
-    log_max: 0,
-    campaigns: 0,
-    proposals: 0,
-    beats: 1,
-    crashes: 0,
-    repeats: 0,
-    changes: 0,
-    compactions: 0,
-    reads: 0,
-    transfers: 0,
-    ticks: 0,
-    wipes: 0,
-};
+const BOUNDS: Bounds = Bounds { term_max: 1, beats: 1, ..Bounds::NOTHING };
 
 /// So much happens before a scene.
 const BEFORE: Bounds = Bounds { proposals: 1, beats: 2, changes: 1, compactions: 2, ..BOUNDS };

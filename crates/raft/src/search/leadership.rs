@@ -7,21 +7,7 @@ use super::suite::{
 use super::world::World;
 use alloc::vec;
 
-const BOUNDS: Bounds = Bounds {
-    term_max: 2,
-    log_max: 0,
-    campaigns: 1,
-    proposals: 0,
-    beats: 0,
-    crashes: 0,
-    repeats: 0,
-    changes: 0,
-    compactions: 0,
-    reads: 0,
-    transfers: 0,
-    ticks: 1,
-    wipes: 0,
-};
+const BOUNDS: Bounds = Bounds { term_max: 2, campaigns: 1, ticks: 1, ..Bounds::NOTHING };
 
 /// Guarded by both; in one step of the clocks everybody's leader falls silent.
 fn guarded(bounds: Bounds) -> World {

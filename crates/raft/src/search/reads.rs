@@ -7,21 +7,7 @@ use super::world::{Action, World};
 use alloc::vec;
 use alloc::vec::Vec;
 
-const BOUNDS: Bounds = Bounds {
-    term_max: 2,
-    log_max: 0,
-    campaigns: 1,
-    proposals: 0,
-    beats: 0,
-    crashes: 0,
-    repeats: 0,
-    changes: 0,
-    compactions: 0,
-    reads: 1,
-    transfers: 0,
-    ticks: 0,
-    wipes: 0,
-};
+const BOUNDS: Bounds = Bounds { term_max: 2, campaigns: 1, reads: 1, ..Bounds::NOTHING };
 
 fn by_round(bounds: Bounds, mutant: Option<Mutant>) -> World {
     World::led(3, 0, bounds, Rules { hears: true, mutant, ..Rules::default() })
@@ -78,6 +64,13 @@ fn a_lease_and_a_pause() {
 fn deep_d_two_reads_and_an_election() {
     let bounds = Bounds { reads: 2, ..BOUNDS };
     holds_deep("deep: reads", &by_round(bounds, None), &[SERVED, RIVALS]);
+}
+
+#[test]
+#[ignore = "deep: cargo xtask check --deep"]
+fn deep_d_a_read_a_proposal_and_an_election() {
+    let bounds = Bounds { reads: 1, proposals: 1, ..BOUNDS };
+    holds_deep("deep: read, proposal", &by_round(bounds, None), &[SERVED, RIVALS]);
 }
 
 #[test]

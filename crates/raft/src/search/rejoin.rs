@@ -8,21 +8,8 @@ use crate::Change;
 use alloc::vec;
 use alloc::vec::Vec;
 
-const BOUNDS: Bounds = Bounds {
-    term_max: 2,
-    log_max: 0,
-    campaigns: 1,
-    proposals: 0,
-    beats: 0,
-    crashes: 0,
-    repeats: 0,
-    changes: 2,
-    compactions: 0,
-    reads: 0,
-    transfers: 0,
-    ticks: 0,
-    wipes: 1,
-};
+const BOUNDS: Bounds =
+    Bounds { term_max: 2, campaigns: 1, changes: 2, wipes: 1, ..Bounds::NOTHING };
 
 fn losing(bounds: Bounds, mutant: Option<Mutant>) -> World {
     let readmit = Change::Readmit { id: name(2), incarnation: NEW_DISK };

@@ -50,6 +50,23 @@ pub(crate) struct Bounds {
 }
 
 impl Bounds {
+    /// Nothing may happen.
+    pub(crate) const NOTHING: Self = Self {
+        term_max: 0,
+        log_max: 0,
+        campaigns: 0,
+        proposals: 0,
+        beats: 0,
+        crashes: 0,
+        repeats: 0,
+        changes: 0,
+        compactions: 0,
+        reads: 0,
+        transfers: 0,
+        ticks: 0,
+        wipes: 0,
+    };
+
     /// As good as no bounds.
     pub(crate) const NONE: Self = Self {
         term_max: u64::MAX,

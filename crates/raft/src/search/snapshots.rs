@@ -12,21 +12,7 @@ use crate::{Change, Message};
 use alloc::vec;
 use alloc::vec::Vec;
 
-const BOUNDS: Bounds = Bounds {
-    term_max: 1,
-    log_max: 0,
-    campaigns: 0,
-    proposals: 0,
-    beats: 1,
-    crashes: 0,
-    repeats: 0,
-    changes: 0,
-    compactions: 0,
-    reads: 0,
-    transfers: 0,
-    ticks: 0,
-    wipes: 0,
-};
+const BOUNDS: Bounds = Bounds { term_max: 1, beats: 1, ..Bounds::NOTHING };
 
 /// Member 3 heard nothing of entries 2 and 3, which are committed and let go.
 fn behind(bounds: Bounds, mutant: Option<Mutant>) -> World {
@@ -65,10 +51,11 @@ fn late_hosts() -> Rules {
 
 #[test]
 #[ignore = "deep: cargo xtask check --deep"]
-fn deep_c_a_snapshot_is_taken_amid_an_election() {
-    let bounds = Bounds { beats: 0, campaigns: 1, term_max: 2, compactions: 1, ..BOUNDS };
+fn deep_c_a_snapshot_is_taken_amid_an_election_and_a_crash() {
+    let bounds = Bounds { campaigns: 1, term_max: 2, compactions: 1, crashes: 1, ..BOUNDS };
+    let bounds = Bounds { beats: 0, proposals: 1, ..bounds };
     let world = World::led(3, 0, bounds, late_hosts());
-    holds_deep("deep: snapshot taken", &world, &[COMMITTED, COMPACTED, RIVALS]);
+    holds_deep("deep: snapshot taken, crash", &world, &[COMMITTED, COMPACTED, LOST, RIVALS]);
 }
 
 #[test]
