@@ -245,25 +245,10 @@ impl Links {
         who: Who<'_>,
         actions: &mut Vec<Action>,
     ) -> Change {
-        let same_cluster = reply.cluster_id == self.identity.cluster_id;
         if let Some(refusal) = reply.refusal {
-            actions.push(Action::Report(Report::RefusedBy { peer, refusal }));
-            actions.push(Action::Close { link });
-            self.stages.remove(&link);
-            // Only a member of our own cluster can know what we were.
-            let stop = match refusal {
-                _ if !same_cluster => None,
-                HelloRefusal::Removed => Some(StopReason::Removed),
-                HelloRefusal::OlderDisk => Some(StopReason::OlderDisk { peer }),
-                // One that is to be brought back waits for that.
-                HelloRefusal::Incarnation if self.disk(who).standing != Standing::Replacement => {
-                    Some(StopReason::UnknownIncarnation { peer })
-                }
-                _ => None,
-            };
-            actions.extend(stop.map(Action::Stop));
-            return Change::None;
+            return self.refused(link, (peer, reply.cluster_id), refusal, who, actions);
         }
+        let same_cluster = reply.cluster_id == self.identity.cluster_id;
         let right = reply.node_id == peer && same_cluster;
         let fault = right.then(|| self.acquaintance.judge(peer, reply.disk, who.in_force));
         if fault != Some(None) {
@@ -276,11 +261,65 @@ impl Links {
                     cluster_id: reply.cluster_id,
                 },
             }));
+            // It may be that nobody whom it calls itself can tell it.
+            if let Some(refusal) = fault.flatten() {
+                self.reply(link, Some(refusal), who, actions);
+            }
             actions.push(Action::Close { link });
             self.stages.remove(&link);
             return Change::None;
         }
         self.know(link, peer, reply.disk, false, who, actions)
+    }
+
+    /// A peer takes us for somebody else than we were, whichever of us called.
+    fn refused(
+        &mut self,
+        link: LinkId,
+        (peer, cluster_id): (NodeId, u64),
+        refusal: HelloRefusal,
+        who: Who<'_>,
+        actions: &mut Vec<Action>,
+    ) -> Change {
+        actions.push(Action::Report(Report::RefusedBy { peer, refusal }));
+        actions.push(Action::Close { link });
+        let change = self.closed(link, actions);
+        // Only a member of our own cluster can know what we were.
+        let stop = match refusal {
+            _ if cluster_id != self.identity.cluster_id => None,
+            HelloRefusal::Removed => Some(StopReason::Removed),
+            HelloRefusal::OlderDisk => Some(StopReason::OlderDisk { peer }),
+            // One that is to be brought back waits for that.
+            HelloRefusal::Incarnation if self.disk(who).standing != Standing::Replacement => {
+                Some(StopReason::UnknownIncarnation { peer })
+            }
+            _ => None,
+        };
+        actions.extend(stop.map(Action::Stop));
+        change
+    }
+
+    /// A member that called us refuses us, now that it knows who answered. It is heard
+    /// if it is a member as far as we know; or if we know nothing (`is_blank`), for then
+    /// our own idea of who is a member may be that of the very beginning.
+    pub(crate) fn refused_by_caller(
+        &mut self,
+        link: LinkId,
+        reply: &HelloReply,
+        is_blank: bool,
+        who: Who<'_>,
+        actions: &mut Vec<Action>,
+    ) -> Change {
+        let of_disk =
+            |it: &HelloRefusal| matches!(it, HelloRefusal::Incarnation | HelloRefusal::OlderDisk);
+        match (self.sender(link), reply.refusal.filter(of_disk)) {
+            (Some(peer), Some(refusal))
+                if peer == reply.node_id && (is_blank || who.in_force.contains(peer)) =>
+            {
+                self.refused(link, (peer, reply.cluster_id), refusal, who, actions)
+            }
+            _ => self.close(link, FrameFault::OutOfTurn, actions),
+        }
     }
 
     /// Somebody who knows an address only wants to know the rest.

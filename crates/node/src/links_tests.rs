@@ -121,6 +121,55 @@ fn a_peer_that_answers_with_a_new_data_directory_is_not_talked_to() {
     assert!(!a.reaches(B));
 }
 
+/// Whom it would call itself may all be gone: then it learns it from those who call it.
+#[test]
+fn a_member_with_a_new_data_directory_is_told_so_by_its_callers() {
+    let group = Group::new();
+    let strangers = Group { in_force: Membership::of([NodeId(8), B]), ..Group::new() };
+    let stop = |action: &Action| {
+        matches!(action, Action::Stop(StopReason::UnknownIncarnation { peer: A }))
+    };
+    for (known, is_blank, stops) in [
+        (&group, false, true),
+        (&group, true, true),
+        (&strangers, true, true),
+        (&strangers, false, false),
+    ] {
+        let (mut a, mut b) = (links(A, 11, &[(B, 21)]), links(B, 22, &[(A, 11)]));
+        let (at_a, at_b, _) = call_told(&mut a, &mut b);
+        assert!(at_a.iter().any(|it| matches!(it, Action::Close { link: LinkId(1) })));
+        let [PeerFrame::HelloReply(refusal)] = &at_b[..] else { panic!("{at_b:?}") };
+        let mut actions = Vec::new();
+        let change = b.refused_by_caller(LinkId(5), refusal, is_blank, known.who(B), &mut actions);
+        assert_eq!(change, Change::Lost(A));
+        assert_eq!(actions.iter().any(stop), stops, "{actions:?}");
+        assert!(!b.is_open(LinkId(5)));
+    }
+    // A welcome is no news on a link that is open.
+    let (mut b, mut actions) = (links(B, 22, &[(A, 11)]), Vec::new());
+    b.accepted(LinkId(5));
+    b.shake(LinkId(5), &PeerFrame::Hello(hello(11)), group.who(B), &mut actions);
+    let (mut frames, _) = split(&mut actions);
+    let Some(PeerFrame::HelloReply(welcome)) = frames.pop() else { panic!("no answer") };
+    let welcome = HelloReply { node_id: A, ..welcome };
+    b.refused_by_caller(LinkId(5), &welcome, true, group.who(B), &mut actions);
+    assert!(!actions.iter().any(|it| matches!(it, Action::Stop(_))));
+    assert!(!b.is_open(LinkId(5)));
+}
+
+/// A calls B, and what A writes once it has B's answer.
+fn call_told(a: &mut Links, b: &mut Links) -> (Vec<Action>, Vec<PeerFrame>, Change) {
+    let (group, mut actions) = (Group::new(), Vec::new());
+    a.connected(LinkId(1), B, group.who(A), &mut actions);
+    let (hello, _) = split(&mut actions);
+    b.accepted(LinkId(5));
+    b.shake(LinkId(5), &hello[0], group.who(B), &mut actions);
+    let (reply, _) = split(&mut actions);
+    let change = a.shake(LinkId(1), &reply[0], group.who(A), &mut actions);
+    let (frames, rest) = split(&mut actions);
+    (rest, frames, change)
+}
+
 #[test]
 fn another_cluster_and_a_wrong_address_are_refused_by_name() {
     let (mut b, group) = (links(B, 22, &[]), Group::new());

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use driftless_codec::frame::ForwardRefusal;
 use driftless_codec::{Contact, Entry, EntryKind, PeerFrame};
 use driftless_log::SnapshotMeta;
-use driftless_raft::{Input, Message, Moment, NodeId, Role};
+use driftless_raft::{Input, Message, Moment, NodeId, Position, Role};
 
 impl Node {
     pub(crate) fn frame(
@@ -108,6 +108,12 @@ impl Node {
             }
             PeerFrame::ChangeAnswer { request, answer } => {
                 self.change_answered(moment, request, answer, actions);
+            }
+            PeerFrame::HelloReply(reply) => {
+                let is_blank = self.raft.last() == Position::ZERO;
+                let who = Who::of(&self.raft, &self.roster, &self.options);
+                let change = self.links.refused_by_caller(link, &reply, is_blank, who, actions);
+                self.links_changed(moment, change, actions);
             }
             _ => {
                 let change = self.links.close(link, FrameFault::OutOfTurn, actions);
