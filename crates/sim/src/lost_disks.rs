@@ -135,9 +135,11 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
 
     /// Takes a copy of a disk, to be put back once that does harm.
     pub(crate) fn keep_copy(&mut self, id: NodeId) {
-        // A copy in which nobody else is needed for a quorum goes on by itself.
+        // A copy in which nobody else is needed for a quorum goes on by itself. And one
+        // of an empty disk is no copy: a disk that begins has an incarnation of its own.
         let member = &self.members[&id];
-        if member.is_suspect || member.is_out || !self.does_without_one() {
+        let is_empty = member.boots == 0;
+        if is_empty || member.is_suspect || member.is_out || !self.does_without_one() {
             return;
         }
         self.copy_disk(id);
