@@ -133,6 +133,7 @@ fn status() -> Status {
         role: Role::Leader,
         term: Term(1),
         leader: Some(NodeId(1)),
+        first_index: Index(1),
         last: Position::ZERO,
         commit_index: Index(0),
         durable_index: Index(0),

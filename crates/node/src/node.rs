@@ -308,6 +308,7 @@ impl Node {
             role: self.raft.role(),
             term: self.raft.term(),
             leader: self.raft.leader(),
+            first_index: self.raft.trail().base().index.next(),
             last: self.raft.last(),
             commit_index: self.raft.commit_index(),
             durable_index: self.raft.durable_index(),

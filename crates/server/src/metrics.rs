@@ -222,6 +222,11 @@ fn raft<B: Backend>(text: &mut Text, services: &Services<B>) {
     );
 
     text.gauge("driftless_raft_term", "The current term.", status.term.0);
+    text.gauge(
+        "driftless_raft_first_index",
+        "The first entry that the log has not let go of.",
+        status.first_index.0,
+    );
     text.gauge("driftless_raft_last_index", "The last entry of the log.", status.last.index.0);
     text.gauge(
         "driftless_raft_durable_index",

@@ -69,7 +69,7 @@ pub(crate) fn expired(deadline: Instant, what: &str) -> Result<(), Failure> {
         return Ok(());
     }
     let patience = PATIENCE.as_secs();
-    Err(Failure::new(format!("{what} within {patience} s although all members run")))
+    Err(Failure::new(format!("{what} within {patience} s although the members were left in peace")))
 }
 
 /// A key of the ledger as the cluster has it.

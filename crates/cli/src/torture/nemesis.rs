@@ -45,6 +45,10 @@ impl Snapshots {
     }
 }
 
+/// The entries that a member's log begins and ends with.
+const RAFT_FIRST: &str = "driftless_raft_first_index";
+const RAFT_LAST: &str = "driftless_raft_last_index";
+
 /// How long a member may take to say what it has counted.
 const SCRAPE_PATIENCE: Duration = Duration::from_millis(500);
 
@@ -142,28 +146,43 @@ impl Nemesis {
         let began = Instant::now();
         self.kill(victim).await;
         let others: Vec<usize> = (0..self.processes.len()).filter(|at| *at != victim).collect();
-        let mut beyond = 0;
-        for at in &others {
-            let last = self.metrics(*at).await.map(|m| m.get("driftless_raft_last_index"));
-            beyond = beyond.max(last.unwrap_or(0) + CATCHUP_ENTRIES);
-        }
         let deadline = began + super::PATIENCE;
-        for at in others {
-            while self.metrics(at).await.is_none_or(|m| m.get("driftless_snapshot_index") < beyond)
-            {
-                self.check_others(victim)?;
-                super::checks::expired(
-                    deadline,
-                    &format!("no snapshot beyond entry {beyond} was taken"),
-                )?;
-                sleep(Duration::from_millis(20)).await;
-            }
+        let mut last = 0;
+        for &at in &others {
+            last = last.max(self.await_metric(victim, (at, RAFT_LAST), 1, deadline).await?);
+        }
+        // What was on its way when the victim died may come on top of that.
+        let first = last + CATCHUP_ENTRIES;
+        for &at in &others {
+            self.await_metric(victim, (at, RAFT_FIRST), first, deadline).await?;
         }
         let member = &self.launcher.members[victim];
         self.processes[victim] = self.launcher.start(member)?;
         self.absences += 1;
         self.absent = Some(victim);
         Ok(format!("{} killed for {} ms", member.name, began.elapsed().as_millis()))
+    }
+
+    /// Waits, while the member `killed` is dead, until another tells of a number that
+    /// is no less than `least`.
+    async fn await_metric(
+        &mut self,
+        killed: usize,
+        (at, name): (usize, &str),
+        least: u64,
+        deadline: Instant,
+    ) -> Result<u64, Failure> {
+        loop {
+            let value = self.metrics(at).await.map(|metrics| metrics.get(name));
+            if let Some(value) = value.filter(|value| *value >= least) {
+                return Ok(value);
+            }
+            self.check_others(killed)?;
+            let member = &self.launcher.members[at].name;
+            let told = format!("{member} told of no {name} of {least} or more, but {value:?},");
+            super::checks::expired(deadline, &told)?;
+            sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Waits until the member that was away has been sent a snapshot.

@@ -334,6 +334,8 @@ pub struct Status {
     pub term: Term,
     /// The leader, if known.
     pub leader: Option<NodeId>,
+    /// The first entry that the log has not let go of; one past `last` if it is empty.
+    pub first_index: Index,
     /// The last entry of the log.
     pub last: Position,
     /// Known committed.

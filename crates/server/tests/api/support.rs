@@ -84,6 +84,7 @@ impl LocalBackend {
             role: Role::Leader,
             term: Term(2),
             leader: Some(NodeId(MEMBER)),
+            first_index: Index(1),
             last: Position::new(2, 1),
             commit_index: Index(1),
             durable_index: Index(1),
