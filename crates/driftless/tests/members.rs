@@ -23,10 +23,13 @@ struct World {
     running: BTreeMap<u64, Running<Scroll>>,
 }
 
+const ELECTION_TIMEOUT: Duration = Duration::from_millis(200);
+
 fn options(id: NodeId) -> NodeOptions {
+    let election_timeout_us = ELECTION_TIMEOUT.as_micros() as u64;
     let mut options = NodeOptions { readmit_lost_disks: true, ..NodeOptions::new(id) };
-    options.raft.election_timeout_us = 200_000;
-    options.raft.election_jitter_us = 200_000;
+    options.raft.election_timeout_us = election_timeout_us;
+    options.raft.election_jitter_us = election_timeout_us;
     options.raft.heartbeat_interval_us = 30_000;
     options
 }
@@ -300,7 +303,7 @@ async fn a_change_that_would_stop_the_group_is_refused_unless_forced() {
     }
     assert!(handle.reached_for(NodeId(other)).is_some());
     // Then an election timeout on, it has not been heard of for so long.
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    tokio::time::sleep(ELECTION_TIMEOUT).await;
 
     let refused = || Err(RequestError::Change(ChangeRefusal::QuorumUnreachable));
     for asked in [leader, other] {

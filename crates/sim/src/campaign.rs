@@ -1,7 +1,7 @@
 //! Many worlds, on all cores.
 
-use crate::invariants::Failure;
 use crate::plan::Plan;
+use crate::property::Failure;
 use crate::report::{Report, Situation};
 use crate::workload::Workload;
 use crate::world::World;

@@ -3,9 +3,9 @@
 
 use crate::clock::WorldTime;
 use crate::history::OperationId;
-use crate::invariants::{Breach, hold};
 use crate::network::Process;
 use crate::plan::Sabotage;
+use crate::property::{Breach, hold};
 use crate::report::Situation;
 use crate::workload::{Ask, Request, Workload};
 use crate::world::{Happening, ModelInput, Phase, ToNode, World};

@@ -6,10 +6,10 @@
 //! loses nothing. So such a survivor is chosen, as the documents tell people to, and then
 //! every check holds on.
 
-use crate::invariants::{Breach, Property};
 use crate::member::{Begins, Member, open};
 use crate::operator::Why;
 use crate::plan::Wish;
+use crate::property::{Breach, Property};
 use crate::random::Random;
 use crate::report::Situation;
 use crate::workload::Workload;

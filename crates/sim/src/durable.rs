@@ -1,7 +1,7 @@
 //! What a member's disk must hold: a second, naive bookkeeping beside the real
 //! log, against which it is compared after every restart.
 
-use crate::invariants::{Breach, Property};
+use crate::property::{Breach, Property};
 use driftless_node::log::{Record, Recovered};
 use driftless_node::raft::{
     HardState, Index, Membership, NodeId, Position, Run, Term, Ticket, Trail,

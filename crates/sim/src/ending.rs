@@ -1,8 +1,8 @@
 //! The end of a run: is the world whole again, and was all well?
 
-use crate::invariants::{Breach, Property, hold};
 use crate::linearizable::{Verdict, check};
 use crate::member::Member;
+use crate::property::{Breach, Property, hold};
 use crate::report::Situation;
 use crate::workload::Workload;
 use crate::world::{Happening, Phase, World};

@@ -1,9 +1,9 @@
 //! Faults strike, and are lifted.
 
-use crate::invariants::Breach;
 use crate::member::Suspended;
 use crate::network::Process;
 use crate::plan::{Fault, Sabotage, Who};
+use crate::property::Breach;
 use crate::random::Random;
 use crate::report::Situation;
 use crate::workload::Workload;

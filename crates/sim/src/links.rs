@@ -1,10 +1,10 @@
 //! How links come and go, and frames travel: the world's side of the network.
 
 use crate::fault::Sabotage;
-use crate::invariants::{Breach, hold};
 use crate::member::{Dialled, Member};
 use crate::narration::told;
 use crate::network::{Call, Connection, ConnectionId, End, Process, places};
+use crate::property::{Breach, hold};
 use crate::report::Situation;
 use crate::workload::Workload;
 use crate::world::{Happening, ToNode, World};

@@ -1,10 +1,10 @@
 //! A member's log at work: batches take their virtual time and are carried out
 //! at its end, so that a crash in between finds them half done.
 
-use crate::invariants::{Breach, hold};
 use crate::member::{Begins, GROUP, Member, Running};
 use crate::network::Process;
 use crate::plan::Sabotage;
+use crate::property::{Breach, hold};
 use crate::report::Situation;
 use crate::workload::Workload;
 use crate::world::{Happening, ToNode, World};

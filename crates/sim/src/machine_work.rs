@@ -1,9 +1,9 @@
 //! A member's machine and its snapshot files at work.
 
-use crate::invariants::{Breach, Property, hold};
 use crate::member::{Running, SnapshotWork};
 use crate::network::Process;
 use crate::plan::Sabotage;
+use crate::property::{Breach, Property, hold};
 use crate::random::hash_bytes;
 use crate::report::Situation;
 use crate::workload::Workload;

@@ -4,10 +4,10 @@
 use crate::clock::{Clock, WorldTime};
 use crate::disk::SimDisk;
 use crate::durable::Durable;
-use crate::invariants::{Breach, Property};
 use crate::narration::started;
 use crate::network::{ConnectionId, Place, Process};
 use crate::plan::{Plan, Sabotage};
+use crate::property::{Breach, Property};
 use crate::random::Random;
 use crate::report::Situation;
 use crate::workload::Workload;

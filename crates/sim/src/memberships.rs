@@ -1,7 +1,7 @@
 //! What is known of all memberships that stand in any log: which is committed,
 //! which might be, and whether each member goes by the right one.
 
-use crate::invariants::{Check, hold};
+use crate::property::{Check, hold};
 use driftless_node::raft::{Index, Membership, NodeId, Position, Term, Trail};
 use std::collections::BTreeMap;
 

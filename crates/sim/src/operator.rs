@@ -3,10 +3,10 @@
 
 use crate::clock::WorldTime;
 use crate::fault::{Who, Wish};
-use crate::invariants::{Breach, Property, hold};
 use crate::lost_disks::survives_a_loss;
 use crate::member::{Begins, Member};
 use crate::network::Process;
+use crate::property::{Breach, Property, hold};
 use crate::random::Random;
 use crate::report::Situation;
 use crate::workload::Workload;

@@ -5,7 +5,7 @@
 //! some of them out while everything else stays as it was drawn.
 
 pub use crate::fault::{Fault, Planned, Sabotage, Who, Wish};
-use crate::invariants::Property;
+use crate::property::Property;
 use crate::random::Random;
 use std::fmt;
 

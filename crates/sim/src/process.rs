@@ -1,10 +1,10 @@
 //! What a process does: its node's steps, and the work that they ask for.
 
 use crate::disaster::VOTERS_AGAIN;
-use crate::invariants::Breach;
 use crate::member::SnapshotWork;
 use crate::network::Process;
 use crate::plan::Sabotage;
+use crate::property::Breach;
 use crate::report::Situation;
 use crate::workload::Workload;
 use crate::world::{Happening, ToNode, World};

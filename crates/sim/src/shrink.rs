@@ -1,7 +1,7 @@
 //! Making a failing world smaller: leaving out faults while it still fails.
 
-use crate::invariants::{Failure, Property};
 use crate::plan::Plan;
+use crate::property::{Failure, Property};
 use crate::workload::Workload;
 use crate::world::World;
 use driftless_node::machine::StateMachine;

@@ -8,13 +8,14 @@
 use crate::clients::{Client, Open};
 use crate::clock::WorldTime;
 use crate::history::History;
-use crate::invariants::{Breach, Failure, Ghosts, Property};
+use crate::invariants::Ghosts;
 use crate::linearizable::Model;
 use crate::member::{Begins, Member};
 use crate::moves::Move;
 use crate::network::{Call, ConnectionId, End, Network, Place, Process};
 use crate::operator::Wished;
 use crate::plan::{Plan, Sabotage};
+use crate::property::{Breach, Failure, Property};
 use crate::random::{Digest, Random};
 use crate::report::{Report, Situation};
 use crate::workload::Workload;
