@@ -198,23 +198,23 @@ impl Cluster {
             let to = (leader + step) % self.present.len();
             let target_id = self.id(to).await?;
             let request = pb::MoveLeaderRequest { target_id };
-            let answer = match self.maintenance(leader).await {
-                Some(mut client) => timeout(CALL_PATIENCE, client.move_leader(request)).await,
-                None => continue,
+            let call = async {
+                let mut client = self.maintenance(leader).await?;
+                timeout(CALL_PATIENCE, client.move_leader(request)).await.ok()
             };
-            match answer {
-                Ok(Ok(_)) => {
+            match call.await {
+                Some(Ok(_)) => {
                     self.moved += 1;
                     let from = &self.present[leader].member.name;
                     let told = format!("{from} let {} lead", self.present[to].member.name);
                     return self.tell(load, &told, began).await;
                 }
                 // Somebody was elected meanwhile, or it did not come about in time.
-                Ok(Err(status)) => {
+                Some(Err(status)) => {
                     let why = format!("leadership cannot be moved: {}", describe(&status));
                     expired(deadline, &why)?;
                 }
-                Err(_) => expired(deadline, "leadership cannot be moved")?,
+                None => expired(deadline, "leadership cannot be moved: it was not answered")?,
             }
             self.check_alive()?;
             sleep(LOOK_EVERY).await;
