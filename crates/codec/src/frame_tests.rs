@@ -26,6 +26,7 @@ fn one_of_each() -> Vec<PeerFrame> {
             disk,
             to: NodeId(2),
             address: "10.0.0.1:7000".into(),
+            promise_us: 1_000_000,
         }),
         PeerFrame::HelloReply(HelloReply {
             cluster_id: 5,

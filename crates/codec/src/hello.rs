@@ -61,6 +61,9 @@ pub struct Hello {
     pub to: NodeId,
     /// Where the caller is reached, if it knows.
     pub address: String,
+    /// For how long the caller helps nobody else into office when it hears a leader, in
+    /// microseconds of true time: what a leader's lease rests on. 0: it does not promise.
+    pub promise_us: u64,
 }
 
 /// Why a hello was refused.
@@ -119,6 +122,7 @@ impl Hello {
         put_disk(out, &self.disk);
         out.put_u64_le(self.to.0);
         put_bytes(out, self.address.as_bytes());
+        out.put_u64_le(self.promise_us);
     }
 
     pub(crate) fn decode(reader: &mut Reader) -> Result<Self, DecodeError> {
@@ -129,6 +133,7 @@ impl Hello {
             disk: disk(reader)?,
             to: NodeId(reader.u64("the callee")?),
             address: reader.address("the caller's address")?,
+            promise_us: reader.u64("the caller's promise")?,
         })
     }
 }

@@ -10,7 +10,7 @@ use crate::log_thread::LogThread;
 use crate::metrics::Counters;
 use crate::shard::{Shard, Shown};
 use crate::snapshot_thread::SnapshotThread;
-use crate::storage::{self, Beginning, RealLog, Storage};
+use crate::storage::{self, Beginning, Storage};
 use driftless_node::log::{Options as LogOptions, Owner};
 use driftless_node::machine::StateMachine;
 use driftless_node::raft::{Membership, Moment, NodeId};
@@ -232,8 +232,9 @@ impl<M: StateMachine> Builder<M> {
             Begins::Replacing => Beginning { replacement: true, ..Beginning::default() },
         };
         let log_options = self.log_options.unwrap_or_else(|| log_options(&self.options));
+        let owed_us = self.options.raft.owed_us();
         let Storage { log, identity, recovered, known_peers, snapshots } =
-            storage::open(&self.directory, owner, &beginning, log_options, &counters)?;
+            storage::open(&self.directory, owner, &beginning, log_options, owed_us, &counters)?;
         if self.begins == Begins::Founding && recovered.membership != named {
             log::info!(
                 "the members named at start are not the cluster's, which its log knows: {:?}",
@@ -253,8 +254,7 @@ impl<M: StateMachine> Builder<M> {
         let (reached_out, reached) = watch::channel(BTreeMap::new());
 
         let name = |what| format!("{what}-{:x}", node_id.0);
-        let (log, inbox_too) = (RealLog::new(log), inbox.clone());
-        let log = LogThread::start(name("log"), log, inbox_too, counters.clone())
+        let log = LogThread::start(name("log"), log, inbox.clone(), counters.clone())
             .map_err(StartError::System)?;
         let snapshots = SnapshotThread::start(name("snapshots"), snapshots, inbox.clone())
             .map_err(StartError::System)?;

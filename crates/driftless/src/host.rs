@@ -19,6 +19,8 @@ pub(crate) trait Host: Send + 'static {
     fn members(&self) -> Members;
     /// Whom it has a link to, and since when.
     fn reached(&self) -> BTreeMap<NodeId, Time>;
+    /// How many reads of clients it has answered by its lease.
+    fn reads_by_lease(&self) -> u64;
     /// Lets the machine apply.
     fn apply<M: StateMachine>(&self, machine: &mut M, job: &ApplyJob) -> Event;
 }
@@ -46,6 +48,10 @@ impl Host for Node {
 
     fn reached(&self) -> BTreeMap<NodeId, Time> {
         Node::reached(self).clone()
+    }
+
+    fn reads_by_lease(&self) -> u64 {
+        Node::reads_by_lease(self)
     }
 
     fn apply<M: StateMachine>(&self, machine: &mut M, job: &ApplyJob) -> Event {

@@ -23,6 +23,8 @@ pub struct Metrics {
     pub proposals: u64,
     /// Reads taken from clients of this node.
     pub reads: u64,
+    /// Those of them that it answered as leader by its lease, without asking anybody.
+    pub reads_by_lease: u64,
     /// Requests answered with an error.
     pub refused: u64,
     /// Commands that the machine applied.
@@ -118,6 +120,7 @@ pub(crate) struct Counters {
     pub(crate) messages_per_turn: Tally,
     pub(crate) proposals: AtomicU64,
     pub(crate) reads: AtomicU64,
+    pub(crate) reads_by_lease: AtomicU64,
     pub(crate) refused: AtomicU64,
     pub(crate) applied: AtomicU64,
     pub(crate) elections_won: AtomicU64,
@@ -179,6 +182,7 @@ impl Counters {
             messages_per_turn: self.messages_per_turn.read(),
             proposals: self.proposals.load(Relaxed),
             reads: self.reads.load(Relaxed),
+            reads_by_lease: self.reads_by_lease.load(Relaxed),
             refused: self.refused.load(Relaxed),
             applied: self.applied.load(Relaxed),
             elections_won: self.elections_won.load(Relaxed),

@@ -24,6 +24,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
@@ -369,6 +370,7 @@ impl<H: Host, M: StateMachine> Shard<H, M> {
     /// role, term and leader; the positions move silently.
     fn publish(&mut self) {
         let status = self.host.status();
+        self.counters.reads_by_lease.store(self.host.reads_by_lease(), Relaxed);
         let changed = std::mem::take(&mut self.status_changed);
         self.shown.status.send_if_modified(|shown| {
             if changed {

@@ -117,6 +117,10 @@ impl Host for Obedient {
         BTreeMap::new()
     }
 
+    fn reads_by_lease(&self) -> u64 {
+        0
+    }
+
     fn apply<M: StateMachine>(&self, machine: &mut M, job: &ApplyJob) -> Event {
         let batch = Batch {
             through: AppliedPosition::default(),

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The one group that a node hosts today.
 pub(crate) const GROUP: GroupId = GroupId(1);
@@ -26,7 +26,7 @@ pub(crate) type CountedDisk = Metered<RealDisk>;
 
 /// An open data directory.
 pub(crate) struct Storage {
-    pub(crate) log: Log<CountedDisk>,
+    pub(crate) log: RealLog,
     pub(crate) identity: Identity,
     pub(crate) recovered: Recovered,
     pub(crate) known_peers: BTreeMap<NodeId, KnownPeer>,
@@ -42,12 +42,14 @@ pub(crate) struct Beginning {
     pub(crate) replacement: bool,
 }
 
-/// Opens the directory; makes it, as `beginning` says, if there is no log in it.
+/// Opens the directory; makes it, as `beginning` says, if there is no log in it. What the
+/// member may promise from now on, `owed_us`, is known to its next life before it does.
 pub(crate) fn open(
     directory: &Path,
     owner: Owner,
     beginning: &Beginning,
     options: Options,
+    owed_us: u64,
     counters: &Arc<Counters>,
 ) -> Result<Storage, StartError> {
     let refused = |error| StartError::Data { directory: directory.to_owned(), error };
@@ -64,8 +66,13 @@ pub(crate) fn open(
         let identity = Identity { replacement, ..Identity::new(cluster_id, node_id, incarnation) };
         Log::create(disk, &identity, &[(GROUP, beginning.membership.clone())], options)
     };
-    let Opened { log, identity, groups } = opened.map_err(refused)?;
-    let known_peers = log.known_peers().clone();
+    let Opened { mut log, identity, groups } = opened.map_err(refused)?;
+    let owes_more = owed_us > identity.owed_us;
+    if owes_more {
+        log.owe(owed_us).map_err(|error| refused(error.into()))?;
+    }
+    let log = if owes_more { RealLog::new(log) } else { RealLog::owing(log, &identity, owed_us) };
+    let known_peers = log.log.known_peers().clone();
     let recovered = groups.into_iter().find(|recovered| recovered.group == GROUP);
     let recovered = recovered.ok_or_else(|| refused(OpenError::NotFound))?;
     let snapshots = Snapshots::open(snapshots).map_err(|error| refused(error.into()))?;
@@ -88,6 +95,8 @@ pub(crate) struct RealLog {
     log: Log<CountedDisk>,
     /// As the node was last told, in whatever answer.
     low_space: bool,
+    /// When what an earlier life promised is kept, and what this one owes its next.
+    kept_at: Option<(Instant, u64)>,
 }
 
 /// How long an idle log with nothing to prepare is left alone.
@@ -98,7 +107,23 @@ const FULL_PAUSE: Duration = Duration::from_millis(200);
 
 impl RealLog {
     pub(crate) fn new(log: Log<CountedDisk>) -> Self {
-        Self { log, low_space: false }
+        Self { log, low_space: false, kept_at: None }
+    }
+
+    /// A log whose member owes more from an earlier life than it promises in this one. A
+    /// life that begins before that is kept owes as much.
+    fn owing(log: Log<CountedDisk>, identity: &Identity, owed_us: u64) -> Self {
+        let kept_at = Instant::now().checked_add(Duration::from_micros(identity.owed_us));
+        let is_less = owed_us < identity.owed_us;
+        Self { kept_at: kept_at.filter(|_| is_less).map(|at| (at, owed_us)), ..Self::new(log) }
+    }
+
+    /// The rest of an earlier promise is over: a next life need not know of it.
+    fn settle(&mut self) -> io::Result<()> {
+        match self.kept_at.take_if(|(at, _)| *at < Instant::now()) {
+            Some((_, owed_us)) => self.log.owe(owed_us),
+            None => Ok(()),
+        }
     }
 
     fn note_told(&mut self, done: &[LogDone]) {
@@ -120,6 +145,10 @@ impl LogWork for RealLog {
     fn idle(&mut self, done: &mut Vec<LogDone>) -> Duration {
         // The mark first, then a piece of the next segment; the rest of it when
         // still nothing has come.
+        if let Err(error) = self.settle() {
+            done.push(LogDone::Failed(error.to_string()));
+            return Duration::MAX;
+        }
         let more = self.log.idle().and_then(|()| self.log.prepare_spare());
         let room = self.log.room();
         if room.low_space != self.low_space {

@@ -3,7 +3,8 @@
 use driftless_codec::Entries;
 use driftless_raft::{GroupId, HardState, Index, Membership, NodeId, Position, Trail};
 
-/// Who a data directory belongs to; all but `boots` is written once, at creation.
+/// Who a data directory belongs to; all but `boots` and `owed_us` is written once, at
+/// creation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// The cluster.
@@ -18,13 +19,16 @@ pub struct Identity {
     pub boots: u64,
     /// Whether the directory took the place of one that its member lost.
     pub replacement: bool,
+    /// For how long, in microseconds, an earlier life of the member may have promised to
+    /// help nobody into office: its next one keeps to that, however it is set up.
+    pub owed_us: u64,
 }
 
 impl Identity {
     /// That of a directory that is opened for the first time, and is its member's
     /// first.
     pub fn new(cluster_id: u64, node_id: NodeId, incarnation: u64) -> Self {
-        Self { cluster_id, node_id, incarnation, boots: 1, replacement: false }
+        Self { cluster_id, node_id, incarnation, boots: 1, replacement: false, owed_us: 0 }
     }
 }
 

@@ -3,6 +3,7 @@
 use crate::api::{Identity, KnownPeer};
 use crate::disk::Disk;
 use crate::error::{Damage, OpenError};
+use crate::log::Log;
 use crate::twin;
 use driftless_raft::NodeId;
 use std::collections::BTreeMap;
@@ -12,13 +13,26 @@ pub(crate) const IDENTITY: &str = "identity";
 pub(crate) const PEERS: &str = "peers";
 pub(crate) const BOOTS: &str = "boots";
 
+impl<D: Disk> Log<D> {
+    /// Writes down, durably and before it happens, for how long this life of the member
+    /// may promise to help nobody into office. It takes no room on the disk.
+    pub fn owe(&mut self, owed_us: u64) -> io::Result<()> {
+        let identity = Identity { owed_us, ..self.identity.clone() };
+        if identity != self.identity {
+            write_boots(&self.disk, &identity)?;
+            self.identity = identity;
+        }
+        Ok(())
+    }
+}
+
 /// The file `identity` is the last step of creating a log: with it there is one.
 pub(crate) fn exists<D: Disk>(disk: &D) -> io::Result<bool> {
     Ok(disk.list("")?.iter().any(|name| name == IDENTITY))
 }
 
 pub(crate) fn write_identity<D: Disk>(disk: &D, identity: &Identity) -> io::Result<()> {
-    let Identity { cluster_id, node_id, incarnation, boots: _, replacement } = identity;
+    let Identity { cluster_id, node_id, incarnation, boots: _, replacement, owed_us: _ } = identity;
     let content = [*cluster_id, node_id.0, *incarnation, u64::from(*replacement)];
     twin::replace(disk, IDENTITY, &bytes(content))
 }
@@ -31,21 +45,25 @@ pub(crate) fn read_identity<D: Disk>(disk: &D) -> Result<Identity, OpenError> {
         return Err(wrong_length(IDENTITY).into());
     };
     let content = read_present(disk, BOOTS)?;
-    let &[boots] = words(BOOTS, &content)?.as_slice() else {
-        return Err(wrong_length(BOOTS).into());
+    let (boots, owed_us) = match *words(BOOTS, &content)?.as_slice() {
+        // As it was before there were leases.
+        [boots] => (boots, 0),
+        [boots, owed_us] => (boots, owed_us),
+        _ => return Err(wrong_length(BOOTS).into()),
     };
     let (node_id, replacement) = (NodeId(node_id), replacement != 0);
-    Ok(Identity { cluster_id, node_id, incarnation, boots, replacement })
+    Ok(Identity { cluster_id, node_id, incarnation, boots, replacement, owed_us })
 }
 
 /// Makes the file, before there is an identity.
-pub(crate) fn create_boots<D: Disk>(disk: &D, boots: u64) -> io::Result<()> {
-    twin::replace(disk, BOOTS, &bytes([boots]))
+pub(crate) fn create_boots<D: Disk>(disk: &D, identity: &Identity) -> io::Result<()> {
+    twin::replace(disk, BOOTS, &bytes([identity.boots, identity.owed_us]))
 }
 
-/// Counts a start, also on a disk that is full.
-pub(crate) fn write_boots<D: Disk>(disk: &D, boots: u64) -> io::Result<()> {
-    twin::rewrite(disk, BOOTS, &bytes([boots]))
+/// Counts a start, or says what is owed, also on a disk that is full: it is a page,
+/// whatever is in it.
+pub(crate) fn write_boots<D: Disk>(disk: &D, identity: &Identity) -> io::Result<()> {
+    twin::rewrite(disk, BOOTS, &bytes([identity.boots, identity.owed_us]))
 }
 
 pub(crate) fn write_peers<D: Disk>(

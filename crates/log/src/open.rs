@@ -56,7 +56,7 @@ impl<D: Disk> Log<D> {
         let first = segment::activate(&disk, identity.incarnation, from, 1)?;
         disk.sync_directory("")?;
         identity::write_peers(&disk, &BTreeMap::new())?;
-        identity::create_boots(&disk, identity.boots)?;
+        identity::create_boots(&disk, identity)?;
         let mut log = Self {
             disk,
             options,
@@ -164,7 +164,7 @@ impl<D: Disk> Log<D> {
         };
         log.tidy()?;
         log.idle().map_err(opening)?;
-        identity::write_boots(&log.disk, identity.boots)?;
+        identity::write_boots(&log.disk, &identity)?;
         let groups = log.recovered()?;
         Ok(Opened { log, identity, groups })
     }

@@ -34,6 +34,10 @@ pub(crate) struct Links {
     identity: Identity,
     /// Tells this process from others on the same data directory.
     nonce: u64,
+    /// What this member promises a leader that it hears; callees are told.
+    promise_us: u64,
+    /// What callers have said of theirs.
+    promises: BTreeMap<NodeId, u64>,
     group: GroupId,
     pub(crate) acquaintance: Acquaintance,
     dialling: Dialling,
@@ -47,8 +51,8 @@ pub(crate) struct Links {
 pub(crate) enum Change {
     /// Nothing.
     None,
-    /// A peer has called: it may have to be called back.
-    Called,
+    /// A peer has called, and will be heard: it may have to be called back.
+    Called(NodeId),
     /// Frames to this peer will be sent from now on.
     Reached(NodeId),
     /// A link with this peer is gone.
@@ -58,13 +62,15 @@ pub(crate) enum Change {
 impl Links {
     pub(crate) fn new(
         identity: Identity,
-        nonce: u64,
+        (nonce, promise_us): (u64, u64),
         group: GroupId,
         known: BTreeMap<NodeId, KnownPeer>,
     ) -> Self {
         Self {
             identity,
             nonce,
+            promise_us,
+            promises: BTreeMap::new(),
             group,
             acquaintance: Acquaintance::new(known),
             dialling: Dialling::default(),
@@ -92,6 +98,7 @@ impl Links {
             disk: self.disk(who),
             to: peer,
             address: who.own_address(),
+            promise_us: self.promise_us,
         });
         self.write(link, &hello, actions);
     }
@@ -152,6 +159,11 @@ impl Links {
     /// Whether this node still has anything to do with `link`.
     pub(crate) fn is_open(&self, link: LinkId) -> bool {
         self.stages.contains_key(&link)
+    }
+
+    /// What a peer said, when it called last, that its hearing a leader is worth.
+    pub(crate) fn promise_of(&self, peer: NodeId) -> u64 {
+        self.promises.get(&peer).copied().unwrap_or(0)
     }
 
     pub(crate) fn reaches(&self, peer: NodeId) -> bool {
@@ -234,6 +246,7 @@ impl Links {
             return Change::None;
         }
         self.dialling.return_address(caller, &hello.address);
+        self.promises.insert(caller, hello.promise_us);
         self.know(link, caller, hello.disk, true, who, actions)
     }
 
@@ -404,7 +417,7 @@ impl Links {
         }
         if inbound {
             self.reply(link, None, who, actions);
-            return Change::Called;
+            return Change::Called(peer);
         }
         actions.push(Action::Report(Report::PeerReached { peer }));
         Change::Reached(peer)

@@ -6,12 +6,13 @@ use driftless_raft::Membership;
 
 const A: NodeId = NodeId(1);
 const B: NodeId = NodeId(2);
+const PROMISE_US: u64 = 1_000_000;
 
 fn links(node_id: NodeId, incarnation: u64, known_peers: &[(NodeId, u64)]) -> Links {
     let identity = Identity::new(9, node_id, incarnation);
     let known =
         |&(id, incarnation): &(NodeId, u64)| (id, KnownPeer { incarnation, boots: 1, nonce: 0 });
-    Links::new(identity, 0, GroupId(1), known_peers.iter().map(known).collect())
+    Links::new(identity, (0, PROMISE_US), GroupId(1), known_peers.iter().map(known).collect())
 }
 
 /// What a member of the group of A and B knows about members.
@@ -36,7 +37,8 @@ impl Group {
 /// A calls B, with a data directory of this incarnation.
 fn hello(incarnation: u64) -> Hello {
     let disk = DiskId { incarnation, boots: 1, nonce: 0, standing: Standing::First };
-    Hello { cluster_id: 9, node_id: A, disk, to: B, address: String::new() }
+    let address = String::new();
+    Hello { cluster_id: 9, node_id: A, disk, to: B, address, promise_us: PROMISE_US }
 }
 
 /// The frames that `actions` write, decoded; the rest of the actions.

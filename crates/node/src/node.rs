@@ -134,7 +134,7 @@ impl Node {
                 directory: identity.node_id,
             });
         }
-        let Identity { node_id, incarnation, replacement, .. } = identity;
+        let Identity { node_id, incarnation, replacement, owed_us, .. } = identity;
         let Recovered { group, hard_state, trail, membership: _, snapshot, damaged } = recovered;
         if let Some(position) = damaged.first() {
             return Err(StartError::EntryDamaged(*position));
@@ -164,14 +164,16 @@ impl Node {
             hard_state.commit_index = hard_state.commit_index.max(newest.last.index);
         }
         let nonce = moment.random.rotate_left(16);
-        let links = Links::new(identity, nonce, group, known_peers);
+        let promise_us = options.raft.promise_us();
+        let links = Links::new(identity, (nonce, promise_us), group, known_peers);
         let replacement = replacement.then_some(incarnation);
         let restored = Restored { hard_state, trail, replacement };
         let mut config = options.raft.clone();
         if options.readmit_lost_disks && config.promotion == Promotion::ByHand {
             config.promotion = Promotion::Readmitted;
         }
-        let raft = Raft::new(config, restored, moment).map_err(StartError::Restart)?;
+        let mut raft = Raft::new(config, restored, moment).map_err(StartError::Restart)?;
+        raft.owe(owed_us, moment.now);
         Ok(Self {
             group,
             incarnation,
@@ -274,7 +276,12 @@ impl Node {
         }
         if let Some(id) = self.reads.next_batch(moment.now) {
             let deadline = self.reads.asked_until();
+            // With it, the step that takes a read answers it.
+            let has_lease = self.raft.has_lease(moment.now);
             self.step(moment, Input::Read { id, deadline }, actions);
+            if has_lease {
+                self.reads.count_by_lease(id);
+            }
             self.serve_reads(actions);
         }
         let idle = self.proposals.is_idle()
@@ -329,6 +336,11 @@ impl Node {
     /// The peers to whom this member has a link at present, and since when.
     pub fn reached(&self) -> &BTreeMap<NodeId, Time> {
         &self.reached
+    }
+
+    /// How many reads of its clients this member has answered, as leader, by its lease.
+    pub fn reads_by_lease(&self) -> u64 {
+        self.reads.by_lease
     }
 
     /// Whether this member votes and holds no data.

@@ -150,7 +150,13 @@ impl Node {
     ) {
         match change {
             Change::None => {}
-            Change::Called => self.links_due = true,
+            Change::Called(peer) => {
+                self.links_due = true;
+                if self.options.raft.lease_drift_ppm.is_some() {
+                    let promise_us = self.links.promise_of(peer);
+                    self.step(moment, Input::Promises { peer, promise_us }, actions);
+                }
+            }
             Change::Reached(peer) => {
                 self.reached.insert(peer, moment.now);
                 actions.push(Action::ReachedChanged);

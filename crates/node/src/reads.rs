@@ -25,6 +25,10 @@ pub(crate) struct Reads {
     confirmed: VecDeque<(Index, Vec<Waiting>)>,
     /// Nothing is asked before this time: the last try was refused.
     paused_until: Option<Time>,
+    /// How many were confirmed by a lease, without asking anybody.
+    pub(crate) by_lease: u64,
+    /// The batch that was confirmed last, and how many were in it.
+    confirmed_last: Option<(ReadId, u64)>,
 }
 
 impl Reads {
@@ -36,6 +40,8 @@ impl Reads {
             asked: None,
             confirmed: VecDeque::new(),
             paused_until: None,
+            by_lease: 0,
+            confirmed_last: None,
         }
     }
 
@@ -65,7 +71,16 @@ impl Reads {
     /// The batch must see `index`.
     pub(crate) fn confirmed(&mut self, id: ReadId, index: Index) {
         if let Some((_, _, batch)) = self.asked.take_if(|(asked, _, _)| *asked == id) {
+            self.confirmed_last = Some((id, batch.len() as u64));
             self.confirmed.push_back((index, batch));
+        }
+    }
+
+    /// The algorithm held a lease when it was asked about this batch: if it has
+    /// confirmed it at once, that was why.
+    pub(crate) fn count_by_lease(&mut self, id: ReadId) {
+        if let Some((_, reads)) = self.confirmed_last.take_if(|(last, _)| *last == id) {
+            self.by_lease += reads;
         }
     }
 
@@ -167,7 +182,11 @@ mod tests {
         assert_ne!(second, third, "an id is used once");
         reads.confirmed(second, Index(1));
         assert!(reads.ready(Index(9)).is_empty(), "an old confirmation is no confirmation");
+        reads.count_by_lease(third);
+        assert_eq!(reads.by_lease, 0, "it is not confirmed yet");
         reads.confirmed(third, Index(9));
+        reads.count_by_lease(third);
+        assert_eq!(reads.by_lease, 1);
         assert_eq!(reads.ready(Index(9)), [RequestToken(3)]);
         assert!(reads.is_idle());
     }

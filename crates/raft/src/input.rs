@@ -49,6 +49,16 @@ pub enum Input {
     /// clock drift allows for; or its clock leapt, which looks the same from within.
     /// Tell it before anything else that came meanwhile.
     Paused,
+    /// `peer` has said for how long it helps nobody else into office when it hears a
+    /// leader ([`Config::promise_us`](crate::Config::promise_us)). With leases, tell it
+    /// before anything else that the peer says over the same link: it counts for a lease
+    /// only if that is an election timeout of this member's at least.
+    Promises {
+        /// The other end.
+        peer: NodeId,
+        /// In microseconds of true time; zero for no promise at all.
+        promise_us: u64,
+    },
     /// A linearizable read (or a batch of them) wants to know which index it
     /// must see. Answered later by `ReadReady` or `ReadRefused`.
     Read {

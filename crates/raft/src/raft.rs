@@ -11,6 +11,7 @@ use crate::roles::RoleState;
 use crate::rpc::lease::LeasePromise;
 use crate::trail::Trail;
 use crate::types::{Config, HardState, Index, Moment, NodeId, Position, Term, Ticket, Time};
+use alloc::collections::BTreeSet;
 
 /// One member of a Raft group.
 ///
@@ -36,6 +37,10 @@ pub struct Raft {
     pub(crate) disk_stalled: bool,
     /// With leases: whom this member helps, and nobody else, for a while.
     pub(crate) lease_promise: Option<LeasePromise>,
+    /// What an earlier life may have promised, by the clock here.
+    pub(crate) owed_us: u64,
+    /// With leases: whose promises are too short for this member's, or not made.
+    pub(crate) unpromising: BTreeSet<NodeId>,
 }
 
 /// When a step happens and where its effects go.
@@ -96,6 +101,7 @@ impl Raft {
             Input::DiskStalled => self.disk_stalled(context),
             Input::DiskRecovered => self.disk_recovered(context),
             Input::Paused => self.paused(context),
+            Input::Promises { peer, promise_us } => self.promised_by(peer, promise_us),
             Input::Read { id, deadline } => self.read(context, id, deadline),
             Input::Persisted { ticket } => self.persisted(context, ticket),
             Input::Sent { to, term, last, bytes } => {

@@ -6,6 +6,7 @@ use crate::raft::Raft;
 use crate::roles::{Follower, RoleState};
 use crate::trail::Trail;
 use crate::types::{Config, HardState, Index, Moment, Term};
+use alloc::collections::BTreeSet;
 use core::fmt;
 
 /// What a member finds on its disk. All default on the very first start, but
@@ -121,6 +122,8 @@ impl Raft {
             hard_state,
             replacement,
             disk_stalled: false,
+            owed_us: 0,
+            unpromising: BTreeSet::new(),
             // Whoever never heard of a term never heard a leader, and the only
             // voter has promised nobody anything.
             lease_promise: if alone || hard_state.current_term == Term(0) {

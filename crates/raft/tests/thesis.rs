@@ -280,6 +280,18 @@ fn ri_4_a_promise_ends_late_by_what_clocks_may_be_off() {
     assert_eq!(me.raft.term(), Term(2));
 }
 
+#[test]
+fn ri_5_who_promises_less_than_the_lease_counts_for_none() {
+    let mut me = in_office_with(|config| config.lease_drift_ppm = Some(100_000));
+    let promises = |peer, promise_us| Input::Promises { peer, promise_us };
+    me.step(promises(BOB, 0));
+    assert!(me.raft.has_lease(me.now), "Carol's answer is enough");
+    me.step(promises(CAROL, TIMEOUT - 1));
+    assert!(!me.raft.has_lease(me.now), "what was heard before counts no more either");
+    me.step(promises(CAROL, TIMEOUT));
+    assert!(me.raft.has_lease(me.now), "it has come back with other settings");
+}
+
 // Elections
 
 #[test]

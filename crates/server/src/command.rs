@@ -25,7 +25,17 @@ Member:
   --heartbeat-interval MS               how often a leader makes itself heard [100]
   --election-timeout MS                 how long a member bears not to hear it; at least five
                                         times the former [1000]
+  --election-rank RANK                  0 to 15: 0 seeks election first, each rank after it waits
+                                        for those before to have tried [0]
   --pre-vote                            ask whether an election could be won before one [true]
+  --read-lease-drift-ppm PPM            reads by lease, which etcd has not: a leader that most
+                                        have just heard answers reads without asking anybody.
+                                        Says that no member's clock gains or loses more than PPM
+                                        millionths (1000 is ample with ntpd, 100000 also with
+                                        chrony's faster slewing); if one does, a read may be
+                                        answered with an old value.
+                                        Members that are not told the same count for no lease
+                                        [none]
   --snapshot-count ENTRIES              a snapshot after so many entries, or after 256 MiB of
                                         them if that comes first [1000000]
   --snapshot-catchup-entries ENTRIES    kept behind a snapshot for members that lag [10000]
@@ -63,6 +73,7 @@ Example, the first of three members:
     --listen-peer-urls http://127.0.0.1:2380 --initial-advertise-peer-urls http://127.0.0.1:2380 \\
     --initial-cluster m1=http://127.0.0.1:2380,m2=http://127.0.0.1:22380,m3=http://127.0.0.1:32380
 
+What etcd does not have is explained in docs/beyond-etcd.md.
 etcd's other options are accepted; one that means nothing here is warned of, and one
 that must not be ignored (TLS, authentication) is refused.
 ";

@@ -255,6 +255,11 @@ fn raft<B: Backend>(text: &mut Text, services: &Services<B>) {
             node.proposals,
         ),
         ("driftless_reads_total", "Linearizable reads of clients of this member.", node.reads),
+        (
+            "driftless_reads_by_lease_total",
+            "Those of them that it answered as leader by its lease, without asking anybody.",
+            node.reads_by_lease,
+        ),
         ("driftless_applied_total", "Commands applied.", node.applied),
         ("driftless_elections_won_total", "Elections won by this member.", node.elections_won),
         ("driftless_peer_frames_sent_total", "Frames sent to peers.", node.frames_out),

@@ -174,6 +174,12 @@ pub async fn serve(
     for (peer, address) in addresses.iter().filter(|(peer, _)| peer.0 != identity.member_id) {
         log::info!("its peer {:x} is at {address}", peer.0);
     }
+    if let Some(ppm) = config.read_lease_drift_ppm {
+        log::info!(
+            "reads by lease: whoever runs this says that no member's clock gains or loses more \
+             than {ppm} millionths"
+        );
+    }
     let clients = listen("listen-client-urls", &config.listen_client_urls)?;
     let operators = listen("listen-metrics-urls", &config.listen_metrics_urls)?;
     let who = (ClusterId(identity.cluster_id), NodeId(identity.member_id));
@@ -313,19 +319,7 @@ fn start_node(
     begins: Begins,
     addresses: BTreeMap<NodeId, String>,
 ) -> Result<Running<Store>, StartError> {
-    let mut options = NodeOptions::new(node_id);
-    let micros = |duration: Duration| duration.as_micros() as u64;
-    options.raft.election_timeout_us = micros(config.election_timeout);
-    options.raft.election_jitter_us = micros(config.election_timeout) * 3 / 10;
-    options.raft.heartbeat_interval_us = micros(config.heartbeat_interval);
-    options.raft.pre_vote = config.pre_vote;
-    if let Some(count) = config.snapshot_count {
-        options.snapshot_every_entries = count;
-    }
-    if let Some(entries) = config.snapshot_catchup_entries {
-        options.retained_entries = entries;
-    }
-    options.readmit_lost_disks = config.readmit_lost_disks;
+    let options = node_options(config, node_id);
     let mut builder = Builder::new(node_id, cluster_id, &config.data_dir, Store::new());
     for (member, address) in addresses {
         builder = builder.member(member, address);
@@ -336,6 +330,26 @@ fn start_node(
         Begins::Replacing => builder.replace_lost_disk(),
     };
     builder.listen(config.listen_peer_url.address()).options(options).start_on_current()
+}
+
+/// What the configuration says that is the node's affair.
+fn node_options(config: &ServeConfig, node_id: NodeId) -> NodeOptions {
+    let mut options = NodeOptions::new(node_id);
+    let micros = |duration: Duration| duration.as_micros() as u64;
+    options.raft.election_timeout_us = micros(config.election_timeout);
+    options.raft.election_jitter_us = micros(config.election_timeout) * 3 / 10;
+    options.raft.heartbeat_interval_us = micros(config.heartbeat_interval);
+    options.raft.pre_vote = config.pre_vote;
+    options.raft.lease_drift_ppm = config.read_lease_drift_ppm;
+    options.raft.election_rank = config.election_rank;
+    if let Some(count) = config.snapshot_count {
+        options.snapshot_every_entries = count;
+    }
+    if let Some(entries) = config.snapshot_catchup_entries {
+        options.retained_entries = entries;
+    }
+    options.readmit_lost_disks = config.readmit_lost_disks;
+    options
 }
 
 fn limits(config: &ServeConfig) -> Limits {
@@ -391,5 +405,28 @@ async fn tell_changes<B: Backend>(services: Services<B>) {
             }
         }
         last = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Invocation;
+
+    fn options(arguments: &[&str]) -> NodeOptions {
+        let arguments = arguments.iter().map(|argument| (*argument).to_owned());
+        match Invocation::parse(arguments, []) {
+            Ok(Invocation::Serve(config)) => node_options(&config, NodeId(1)),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_algorithm_is_told_what_the_options_say() {
+        let plain = options(&[]).raft;
+        assert_eq!((plain.lease_drift_ppm, plain.election_rank), (None, 0));
+        assert_eq!((plain.election_timeout_us, plain.heartbeat_interval_us), (1_000_000, 100_000));
+        let told = options(&["--read-lease-drift-ppm=500", "--election-rank=3"]).raft;
+        assert_eq!((told.lease_drift_ppm, told.election_rank), (Some(500), 3));
     }
 }

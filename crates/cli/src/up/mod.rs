@@ -57,6 +57,10 @@ pub(crate) struct UpArguments {
     /// How long a member waits for a leader before it stands for election
     #[arg(long, value_name = "MS", default_value_t = 1000)]
     election_timeout: u64,
+    /// Answer reads by lease; says that clocks gain or lose no more than so many millionths
+    /// (`driftless serve --help`)
+    #[arg(long, value_name = "PPM", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    read_lease_drift_ppm: Option<u32>,
 }
 
 fn parse_nodes(text: &str) -> Result<u16, String> {
@@ -78,8 +82,7 @@ pub(crate) fn run(arguments: &UpArguments) -> Result<(), Failure> {
         token: home.token.clone(),
         heartbeat: Duration::from_millis(arguments.heartbeat_interval),
         election_timeout: Duration::from_millis(arguments.election_timeout),
-        // Whoever deletes a directory here means it.
-        more: vec!["--readmit-lost-disks".to_owned()],
+        more: more_flags(arguments),
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -87,6 +90,16 @@ pub(crate) fn run(arguments: &UpArguments) -> Result<(), Failure> {
         .context("cannot start")?;
     // `home` holds the directory's lock until all members have ended.
     runtime.block_on(keep_up(home, launcher))
+}
+
+/// What every member is told beside its place.
+fn more_flags(arguments: &UpArguments) -> Vec<String> {
+    // Whoever deletes a directory here means it.
+    let mut flags = vec!["--readmit-lost-disks".to_owned()];
+    if let Some(ppm) = arguments.read_lease_drift_ppm {
+        flags.push(format!("--read-lease-drift-ppm={ppm}"));
+    }
+    flags
 }
 
 /// What every member has of its data before any of them runs.

@@ -2,10 +2,12 @@
 //! waiting for what shall be.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+pub(crate) mod cluster;
+
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use std::io::{BufRead as _, BufReader};
-use std::net::TcpListener;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -72,6 +74,23 @@ pub(crate) fn command(program: &str) -> Command {
         }
     }
     command
+}
+
+/// A number without labels in a member's `/metrics`, if it answers.
+pub(crate) fn metric(endpoint: &str, name: &str) -> Option<u64> {
+    let text = get(endpoint, "/metrics").ok()?;
+    let mut values = text.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    values.next()?.trim().parse().ok()
+}
+
+/// What a member answers to a plain GET, head and all.
+pub(crate) fn get(endpoint: &str, path: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(endpoint)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {endpoint}\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }
 
 /// What comes of a change of members once all are seen to be healthy: that takes links

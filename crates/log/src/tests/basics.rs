@@ -131,6 +131,25 @@ fn peers_are_remembered() {
     );
 }
 
+/// What a member promised is known to its next lives, however they are set up, and
+/// also if the disk was full when it promised.
+#[test]
+fn promises_outlive_the_process() {
+    let disk = MemoryDisk::new();
+    assert_eq!(create(&disk).identity.owed_us, 0);
+    for owed_us in [1_000_500, 9_000_000, 0, 7] {
+        let mut log = open(&disk).log;
+        disk.limit_bytes(Some(disk.used_bytes()));
+        log.owe(owed_us).unwrap();
+        disk.limit_bytes(None);
+        drop(log);
+        disk.crash(owed_us);
+        for _ in 0..2 {
+            assert_eq!(open(&disk).identity.owed_us, owed_us);
+        }
+    }
+}
+
 /// An older copy of a directory is told by its count, so each start must count,
 /// also one that the disk has no room for, and none may count twice the same.
 #[test]

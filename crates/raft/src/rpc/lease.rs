@@ -4,17 +4,20 @@
 //!
 //! This alone in the crate rests on clocks, and on nothing but how fast they
 //! run. The operator declares by how much, and both sides allow for it: a
-//! leader's lease ends early by that much, a voter's promise late. Three more
+//! leader's lease ends early by that much, a voter's promise late. Four more
 //! things keep it true. The promise is not part of a role, since a later term
 //! does not end it. It is not on disk either, so a voter that comes back
 //! promises anew to whoever it may have been. And whatever lets somebody be
 //! elected in spite of the promise (a transfer) ends the lease for the rest of
-//! the term.
+//! the term. And nobody is taken to promise what it has not said: members may be
+//! set up differently, or be set up anew one by one, so each says to each how long
+//! it holds to a leader, and whoever holds for less than an election timeout of the
+//! leader's, or not at all, counts for no lease of its.
 
 use crate::note::Note;
 use crate::raft::{Context, Raft};
 use crate::roles::{Leader, RoleState};
-use crate::types::{Config, Moment, NodeId, Round, Time};
+use crate::types::{Config, Moment, NodeId, Round, Term, Time};
 
 /// A voter's promise to help nobody else into office for a while.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -41,6 +44,21 @@ impl Config {
         self.election_timeout_us.saturating_add(self.drift_us())
     }
 
+    /// For how long, in true time, this member helps nobody else when it has heard a
+    /// leader: what its peers are told, and go by ([`Input::Promises`]). Zero without
+    /// leases.
+    ///
+    /// [`Input::Promises`]: crate::Input::Promises
+    pub fn promise_us(&self) -> u64 {
+        self.lease_drift_ppm.map_or(0, |_| self.election_timeout_us)
+    }
+
+    /// The same by this member's own clock, with what that may be off: what a later
+    /// life of it is to remember ([`Raft::owe`]).
+    pub fn owed_us(&self) -> u64 {
+        self.lease_drift_ppm.map_or(0, |_| self.abstention_us())
+    }
+
     /// How far a clock may be off after an election timeout.
     fn drift_us(&self) -> u64 {
         let Some(ppm) = self.lease_drift_ppm else { return 0 };
@@ -57,10 +75,39 @@ impl Config {
 }
 
 impl Raft {
+    /// An earlier life of this member may have promised as much as `owed_us` (by
+    /// [`Config::owed_us`] of then) just before it ended, whatever it is told today:
+    /// the promise is kept. To be called before the first step.
+    pub fn owe(&mut self, owed_us: u64, now: Time) {
+        let alone = self.trail.membership().is_quorum(|id| id == self.config.id);
+        if owed_us == 0 || alone || self.hard_state.current_term == Term(0) {
+            return;
+        }
+        self.owed_us = owed_us;
+        let until = now.after(owed_us);
+        let made = self.lease_promise.map_or(until, |promise| promise.until.max(until));
+        self.lease_promise = Some(LeasePromise { to: None, until: made });
+    }
+
+    /// `peer` says for how long it helps nobody else when it hears this leader.
+    pub(crate) fn promised_by(&mut self, peer: NodeId, promise_us: u64) {
+        if promise_us < self.config.election_timeout_us {
+            self.unpromising.insert(peer);
+        } else {
+            self.unpromising.remove(&peer);
+        }
+    }
+
     /// `leader` is heard: nobody else gets help from here for a while.
     pub(crate) fn promise_lease(&mut self, leader: NodeId, now: Time) {
         if self.config.lease_drift_ppm.is_some() {
-            let until = now.after(self.config.abstention_us());
+            let mut until = now.after(self.config.abstention_us());
+            // One of an earlier life may be longer, and have been made to this leader.
+            if let Some(made) = self.lease_promise
+                && made.to.is_none_or(|to| to == leader)
+            {
+                until = until.max(made.until);
+            }
             self.lease_promise = Some(LeasePromise { to: Some(leader), until });
         }
     }
@@ -77,7 +124,9 @@ impl Raft {
         let Some(lease_us) = self.config.lease_us() else { return false };
         let heard = |id| {
             leader.followers.get(id).is_some_and(|known| {
-                known.round_heard > Round(0)
+                // Rule RI.5: only those count who keep to the leader as long.
+                !self.unpromising.contains(&id)
+                    && known.round_heard > Round(0)
                     && known.round_heard >= leader.lease_from
                     && now.since(known.heard_at) < lease_us
             })
@@ -102,7 +151,7 @@ impl Raft {
     /// lease. It may have leapt ahead: what was promised before is promised anew.
     pub(crate) fn paused(&mut self, context: &mut Context<'_>) {
         if let Some(promise) = &mut self.lease_promise {
-            promise.until = context.now().after(self.config.abstention_us());
+            promise.until = context.now().after(self.config.abstention_us().max(self.owed_us));
             context.note(|| Note::LeasePromiseRenewed);
         }
         if let RoleState::Leader(leader) = &mut self.role {

@@ -59,7 +59,7 @@ const NO_LOGGING: &str = "is about log files: the log goes to standard error";
 const NO_CORRUPTION_CHECK: &str = "is about checks between members that are not there yet";
 const NO_GATEWAY: &str = "is about the JSON gateway, which is not there yet";
 
-/// All options of etcd 3.4 to 3.6, less those that are given with the prefix
+/// Our own options, and all of etcd 3.4 to 3.6, less those that are given with the prefix
 /// `experimental-` and mean the same without it.
 pub(super) const FLAGS: &[Flag] = &[
     value("name"),
@@ -87,6 +87,8 @@ pub(super) const FLAGS: &[Flag] = &[
     value("log-level"),
     value("config-file"),
     value("max-learners"),
+    value("read-lease-drift-ppm"),
+    value("election-rank"),
     switch("strict-reconfig-check"),
     switch("readmit-lost-disks"),
     switch("replace-lost-disk"),

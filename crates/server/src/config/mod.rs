@@ -16,6 +16,7 @@ pub use url::Url;
 use flags::{Given, Meaning};
 use log::LevelFilter;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -55,6 +56,11 @@ pub struct ServeConfig {
     pub heartbeat_interval: Duration,
     /// How long a follower bears not to hear it.
     pub election_timeout: Duration,
+    /// Reads by lease, if any: by how many millionths no member's clock is faster or slower
+    /// than true time.
+    pub read_lease_drift_ppm: Option<u32>,
+    /// Whose turn it is to seek election: 0 is first, the others wait for those before.
+    pub election_rank: u32,
     /// How far the store may grow, in bytes; `None` is without bound.
     pub quota_backend_bytes: Option<u64>,
     /// A snapshot is written after so many entries; `None` leaves it to the node.
@@ -260,6 +266,13 @@ pub(crate) fn used_options() -> impl Iterator<Item = &'static str> {
 
 const DEFAULT_CLIENT_URL: &str = "http://localhost:2379";
 const DEFAULT_PEER_URL: &str = "http://localhost:2380";
+/// No clock is exact, and one that is off by a tenth is broken.
+const DRIFT_PPM_MAX: u32 = 100_000;
+const DRIFT: &str = "a number of millionths from 1 to 100000, by which a clock may be fast or slow; \
+                     leave it out to do without leases";
+/// Who waits for so many others is as good as never elected.
+const RANK_MAX: u32 = 15;
+const RANK: &str = "a number from 0 (seeks election first) to 15";
 
 impl ServeConfig {
     fn from_given(given: &Given, mut warnings: Vec<String>) -> Result<Self, ConfigError> {
@@ -343,6 +356,8 @@ impl ServeConfig {
                 expected: "50000 (ms) at most",
             });
         }
+        let read_lease_drift_ppm = within(given, "read-lease-drift-ppm", 1..=DRIFT_PPM_MAX, DRIFT)?;
+        let election_rank = within(given, "election-rank", 0..=RANK_MAX, RANK)?.unwrap_or(0);
         let quota_backend_bytes =
             match number::<i64>(given, "quota-backend-bytes", 0, "a number of bytes")? {
                 0 => Some(2 << 30),
@@ -398,6 +413,8 @@ impl ServeConfig {
             replace_lost_disk: is_set(given, "replace-lost-disk")?,
             heartbeat_interval,
             election_timeout,
+            read_lease_drift_ppm,
+            election_rank,
             quota_backend_bytes,
             snapshot_count,
             snapshot_catchup_entries,
@@ -449,6 +466,19 @@ fn number<T: FromStr>(
             expected,
         }),
     }
+}
+
+/// A number within bounds, if one is given.
+fn within(
+    given: &Given,
+    name: &'static str,
+    bounds: RangeInclusive<u32>,
+    expected: &'static str,
+) -> Result<Option<u32>, ConfigError> {
+    let Some(value) = given.get(name).filter(|value| !value.is_empty()) else { return Ok(None) };
+    let number = value.parse().ok().filter(|number| bounds.contains(number));
+    let bad = || ConfigError::BadValue { name, value: value.clone(), expected };
+    number.map(Some).ok_or_else(bad)
 }
 
 fn millis(given: &Given, name: &'static str, default: u64) -> Result<Duration, ConfigError> {

@@ -38,6 +38,7 @@ fn without_options_it_is_etcds_single_member() {
     assert!(config.strict_reconfig_check && !config.existing);
     assert!(!config.readmit_lost_disks && !config.replace_lost_disk);
     assert_eq!(config.max_learners, 1);
+    assert_eq!((config.read_lease_drift_ppm, config.election_rank), (None, 0));
 }
 
 #[test]
@@ -55,6 +56,13 @@ fn flags_are_read_as_go_reads_them() {
     assert!(!config.pre_vote);
     assert_eq!(Invocation::parse(["--version".to_owned()], []), Ok(Invocation::Version));
     assert_eq!(Invocation::parse(["-help".to_owned()], []), Ok(Invocation::Help));
+}
+
+#[test]
+fn what_etcd_has_not_is_given_in_the_same_ways() {
+    let environment = [("ETCD_ELECTION_RANK", "2")];
+    let config = parse_with(&["--read-lease-drift-ppm", "500"], &environment).unwrap();
+    assert_eq!((config.read_lease_drift_ppm, config.election_rank), (Some(500), 2));
 }
 
 #[test]
@@ -150,6 +158,11 @@ fn contradictions_and_bad_values_name_the_remedy() {
         (&["--log-level=loud"], "debug, info"),
         (&["--pre-vote=perhaps"], "true or false"),
         (&["--max-learners=-1"], "a number of members"),
+        (&["--read-lease-drift-ppm=0"], "from 1 to 100000"),
+        (&["--read-lease-drift-ppm=100001"], "from 1 to 100000"),
+        (&["--read-lease-drift-ppm=some"], "leave it out to do without leases"),
+        (&["--election-rank=16"], "from 0 (seeks election first) to 15"),
+        (&["--election-rank=-1"], "from 0 (seeks election first) to 15"),
         (&["--watch-progress-notify-interval=5"], "a duration"),
         (&["--max-request-bytes=9999999"], "2 MiB"),
     ] {

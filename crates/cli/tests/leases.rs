@@ -1,0 +1,145 @@
+//! Reads by lease, in clusters of real processes: what a lease saves, who counts for one, and
+//! that a leader that slept through its own knows nothing.
+
+mod common;
+
+use common::cluster::Cluster;
+use common::{DRIFTLESS, command, eventually, metric, signal, succeeded};
+use rustix::process::Signal;
+use std::process::{Child, Stdio};
+
+/// Ample on one machine, where all go by one clock.
+const LEASES: &str = "--read-lease-drift-ppm=500";
+
+/// Three members, of which those named have leases.
+fn cluster(with_leases: &[&str]) -> Cluster {
+    let mut cluster = Cluster::of(3);
+    let all = cluster.initial_cluster(3);
+    for name in ["n1", "n2", "n3"] {
+        let more = if with_leases.contains(&name) { &[LEASES][..] } else { &[] };
+        cluster.start(name, "new", &all, more);
+    }
+    for name in ["n1", "n2", "n3"] {
+        cluster.expect_ready(name);
+    }
+    cluster
+}
+
+/// Linearizable reads that this member has been asked for, and those of them that it
+/// answered by its lease.
+fn reads(cluster: &Cluster, name: &str) -> (u64, u64) {
+    let of = |what| metric(&cluster.endpoint(name), what).expect("it is counted");
+    (of("driftless_reads_total"), of("driftless_reads_by_lease_total"))
+}
+
+fn read_at(cluster: &Cluster, name: &str, key: &str) -> String {
+    succeeded(&common::driftless([
+        "get",
+        key,
+        "--value-only",
+        "--endpoints",
+        &cluster.endpoint(name),
+    ]))
+}
+
+/// Reads once at this member; whether that was by its lease.
+fn reads_by_lease(cluster: &Cluster, name: &str) -> bool {
+    let before = reads(cluster, name);
+    assert_eq!(read_at(cluster, name, "a"), "1\n");
+    let after = reads(cluster, name);
+    assert!(after.0 > before.0);
+    after.1 > before.1
+}
+
+#[test]
+fn a_leader_with_a_lease_asks_nobody() {
+    let cluster = cluster(&["n1", "n2", "n3"]);
+    cluster.says(&["put", "a", "1"]);
+    let leader = cluster.leader();
+    eventually("a read is answered by lease", || reads_by_lease(&cluster, &leader).then_some(()));
+    // A follower asks the leader: its answers are nobody's lease here.
+    let follower = if leader == "n1" { "n2" } else { "n1" };
+    assert!(!reads_by_lease(&cluster, follower));
+}
+
+/// A member that was not told of leases votes whenever it likes, so what it has heard
+/// counts for none. It counts as soon as it is started with them, and no longer than that.
+#[test]
+fn who_has_no_leases_counts_for_none() {
+    let mut cluster = cluster(&["n1"]);
+    cluster.says(&["put", "a", "1"]);
+    let lead = |cluster: &Cluster| {
+        eventually("n1 leads", || {
+            cluster.run(&["move-leader", "n1"]);
+            (cluster.leader() == "n1").then_some(())
+        });
+    };
+    lead(&cluster);
+    for _ in 0..20 {
+        assert!(!reads_by_lease(&cluster, "n1"), "it rests on nothing");
+    }
+    let all = cluster.initial_cluster(3);
+    let restart = |cluster: &mut Cluster, more: &[&str]| {
+        cluster.stop("n2");
+        cluster.start("n2", "new", &all, more);
+        cluster.expect_ready("n2");
+        lead(cluster);
+    };
+    restart(&mut cluster, &[LEASES]);
+    eventually("n2 makes it a lease", || reads_by_lease(&cluster, "n1").then_some(()));
+    restart(&mut cluster, &[]);
+    // That n2 is ready says that n1 has heard it in its new life.
+    for _ in 0..20 {
+        assert!(!reads_by_lease(&cluster, "n1"), "n2 has taken it back");
+    }
+}
+
+/// The leader is stopped while it holds a lease, another is elected and a write is
+/// acknowledged; then it goes on, with a read waiting for it that it must not answer from
+/// what it had.
+#[test]
+fn a_leader_that_slept_serves_nothing_old() {
+    let cluster = cluster(&["n1", "n2", "n3"]);
+    cluster.says(&["put", "a", "1"]);
+    for round in 0..4 {
+        let (old, new) = (format!("{round} before"), format!("{round} after"));
+        let slept = cluster.leader();
+        cluster.says(&["put", "k", &old]);
+        eventually("it holds a lease", || reads_by_lease(&cluster, &slept).then_some(()));
+        let pid = pid_of(&cluster, &slept);
+        signal(pid, Signal::STOP);
+        let others: Vec<_> = cluster.places.iter().filter(|place| place.0 != slept).collect();
+        eventually("another leads", || {
+            let leads = |name: &str| metric(&cluster.endpoint(name), "etcd_server_is_leader");
+            others.iter().find(|place| leads(&place.0) == Some(1)).map(drop)
+        });
+        let awake: Vec<_> = others.iter().map(|place| cluster.endpoint(&place.0)).collect();
+        let awake = awake.join(",");
+        eventually("a write is acknowledged", || {
+            let put = common::driftless(["put", "k", &new, "--endpoints", &awake]);
+            put.status.success().then_some(())
+        });
+        // These wait in its sockets: the first that it sees when it wakes.
+        let waiting: Vec<Child> = (0..4).map(|_| begin_reading(&cluster, &slept)).collect();
+        signal(pid, Signal::CONT);
+        for reader in waiting {
+            let output = reader.wait_with_output().expect("it is ours");
+            let read = String::from_utf8_lossy(&output.stdout);
+            let refused = !output.status.success() && read.is_empty();
+            assert!(refused || read == format!("{new}\n"), "{read:?} in round {round}");
+        }
+        eventually("it reads again", || {
+            (read_at(&cluster, &slept, "k") == format!("{new}\n")).then_some(())
+        });
+    }
+}
+
+fn pid_of(cluster: &Cluster, name: &str) -> i32 {
+    cluster.running.iter().find(|running| running.0 == name).expect("it runs").1.pid()
+}
+
+fn begin_reading(cluster: &Cluster, name: &str) -> Child {
+    let mut get = command(DRIFTLESS);
+    get.args(["get", "k", "--value-only", "--endpoints", &cluster.endpoint(name)]);
+    get.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it was built")
+}
