@@ -7,8 +7,7 @@
 //! each with the incarnation of its disk. With the bit below it, one more row follows:
 //! the learners that are to vote again.
 
-use driftless_raft::{Membership, NodeId};
-use std::collections::BTreeSet;
+use driftless_raft::{Membership, NodeId, NodeSet};
 
 #[cfg(test)]
 #[path = "membership_tests.rs"]
@@ -39,7 +38,7 @@ pub fn membership_words(membership: &Membership) -> Vec<u64> {
     words
 }
 
-fn row(words: &mut Vec<u64>, ids: &BTreeSet<NodeId>) {
+fn row(words: &mut Vec<u64>, ids: &NodeSet) {
     words.push(ids.len() as u64);
     words.extend(ids.iter().map(|id| id.0));
 }
@@ -81,11 +80,11 @@ pub fn read_membership(mut next: impl FnMut() -> Option<u64>) -> Option<Membersh
     is_sound.then_some(membership)
 }
 
-fn read_row(count: u64, next: &mut impl FnMut() -> Option<u64>) -> Option<BTreeSet<NodeId>> {
+fn read_row(count: u64, next: &mut impl FnMut() -> Option<u64>) -> Option<NodeSet> {
     if count > MEMBERS_MAX {
         return None;
     }
-    let mut ids = BTreeSet::new();
+    let mut ids = NodeSet::NONE;
     for _ in 0..count {
         let id = NodeId(next()?);
         if ids.last().is_some_and(|last| *last >= id) {

@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn ids(ids: impl IntoIterator<Item = u64>) -> BTreeSet<NodeId> {
+fn ids(ids: impl IntoIterator<Item = u64>) -> NodeSet {
     ids.into_iter().map(NodeId).collect()
 }
 
@@ -22,7 +22,7 @@ fn every_kind_comes_back_as_it_was() {
     let memberships = [
         Membership::default(),
         Membership::of([NodeId(4)]),
-        Membership { outgoing: BTreeSet::new(), ..full() },
+        Membership { outgoing: NodeSet::NONE, ..full() },
         Membership { returning: ids([3, 9]), ..full() },
         Membership { returning: ids([]), ..full() },
         Membership { learners: ids([3]), readmitted: [].into(), returning: ids([]), ..full() },

@@ -6,6 +6,7 @@
 //! agree (§6, thesis §4.3), and which the leader leaves by itself.
 
 use crate::membership::Membership;
+use crate::node_set::NodeSet;
 use crate::types::{Index, NodeId};
 use core::fmt;
 
@@ -121,8 +122,10 @@ impl Membership {
         if witnesses > target.voters.len() / 2 || witnesses == target.voters.len() {
             return Err(ChangeRefusal::TooManyWitnesses);
         }
-        if self.voters.symmetric_difference(&target.voters).count() > 1 {
-            target.outgoing.clone_from(&self.voters);
+        let leaving = self.voters.difference(&target.voters).count();
+        let coming = target.voters.difference(&self.voters).count();
+        if leaving + coming > 1 {
+            target.outgoing = self.voters.clone();
             // What those on their way out are stays known until they are gone.
             let witnesses = self.witnesses.intersection(&self.voters);
             target.witnesses.extend(witnesses.copied());
@@ -176,7 +179,7 @@ impl Membership {
     /// The membership that follows a joint one: C_new alone.
     pub(crate) fn left(&self) -> Self {
         let mut left = self.clone();
-        left.outgoing.clear();
+        left.outgoing = NodeSet::NONE;
         left.forget_strangers();
         left
     }

@@ -2,10 +2,9 @@
 
 use super::*;
 use crate::testing::Dice;
-use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
-fn ids(ids: impl IntoIterator<Item = u64>) -> BTreeSet<NodeId> {
+fn ids(ids: impl IntoIterator<Item = u64>) -> NodeSet {
     ids.into_iter().map(NodeId).collect()
 }
 

@@ -98,6 +98,7 @@ pub mod effect;
 pub mod input;
 pub mod membership;
 pub mod message;
+pub mod node_set;
 pub mod note;
 mod outbox;
 pub mod progress;
@@ -121,6 +122,7 @@ pub use effect::{
 pub use input::{Input, SnapshotOutcome};
 pub use membership::Membership;
 pub use message::{DelegateReport, Message};
+pub use node_set::NodeSet;
 pub use note::{Note, VoteRefusal};
 pub use progress::Progress;
 pub use raft::Raft;

@@ -1,8 +1,9 @@
 //! Who votes, and what a quorum of them is: §6 of the paper, chapter 4 of the
 //! thesis. How one membership follows another is in `change.rs`.
 
+use crate::node_set::NodeSet;
 use crate::types::{Index, NodeId};
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 #[cfg(test)]
@@ -15,23 +16,23 @@ mod tests;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Membership {
     /// Those whose votes and copies count; in a joint membership C_new.
-    pub voters: BTreeSet<NodeId>,
+    pub voters: NodeSet,
     /// In a joint membership C_old, whose majority is needed as well (§6);
     /// empty otherwise.
-    pub outgoing: BTreeSet<NodeId>,
+    pub outgoing: NodeSet,
     /// Those that are sent the log and do not count (thesis §4.2.1). One that is
     /// in `outgoing` too becomes a learner when the joint membership is left.
-    pub learners: BTreeSet<NodeId>,
+    pub learners: NodeSet,
     /// Which of all these store positions and no payloads. They vote and
     /// acknowledge, but never lead (thesis §11.7.2).
-    pub witnesses: BTreeSet<NodeId>,
+    pub witnesses: NodeSet,
     /// Members that lost their disk and were brought back, and the incarnation
     /// of the disk that they came back with. See [`Change::Readmit`].
     ///
     /// [`Change::Readmit`]: crate::Change::Readmit
     pub readmitted: BTreeMap<NodeId, u64>,
     /// Those learners that voted when they lost their disk, and are to vote again.
-    pub returning: BTreeSet<NodeId>,
+    pub returning: NodeSet,
 }
 
 impl Membership {
@@ -80,7 +81,7 @@ impl Membership {
     /// Whether those who `agree` are a quorum: more than half of the voters, and
     /// in a joint membership more than half of the outgoing ones as well.
     pub fn is_quorum(&self, agree: impl Fn(NodeId) -> bool) -> bool {
-        let majority = |set: &BTreeSet<NodeId>| {
+        let majority = |set: &[NodeId]| {
             let agreeing = set.iter().filter(|&&id| agree(id)).count();
             agreeing > set.len() / 2
         };
@@ -97,8 +98,13 @@ impl Membership {
 }
 
 /// The highest index that more than half of `set` hold: sorted, the middle one.
-fn majority_index(set: &BTreeSet<NodeId>, held: &impl Fn(NodeId) -> Index) -> Index {
-    // More would be unusual; they take an allocation.
+fn majority_index(set: &[NodeId], held: &impl Fn(NodeId) -> Index) -> Index {
+    // Mostly there are three.
+    if let &[one, two, three] = set {
+        let (one, two, three) = (held(one), held(two), held(three));
+        return one.min(two).max(one.max(two).min(three));
+    }
+    // More than these would be unusual; they take an allocation.
     let mut few = [Index(0); 9];
     let mut many = Vec::new();
     let indexes = if let Some(few) = few.get_mut(..set.len()) {
@@ -107,14 +113,9 @@ fn majority_index(set: &BTreeSet<NodeId>, held: &impl Fn(NodeId) -> Index) -> In
         many.resize(set.len(), Index(0));
         &mut many[..]
     };
-    // Each goes to its place among those before it: there are few.
-    for (count, &id) in set.iter().enumerate() {
-        let (index, mut at) = (held(id), count);
-        while at > 0 && indexes[at - 1] > index {
-            indexes[at] = indexes[at - 1];
-            at -= 1;
-        }
-        indexes[at] = index;
+    for (index, &id) in indexes.iter_mut().zip(set) {
+        *index = held(id);
     }
+    indexes.sort_unstable();
     indexes.get(set.len().saturating_sub(1) / 2).copied().unwrap_or_default()
 }

@@ -9,8 +9,7 @@ use crate::report::Situation;
 use crate::workload::Workload;
 use crate::world::{Happening, Lift, Phase, World};
 use driftless_node::machine::StateMachine;
-use driftless_node::raft::{Change, Membership, NodeId};
-use std::collections::BTreeSet;
+use driftless_node::raft::{Change, Membership, NodeId, NodeSet};
 
 /// How often the operator looks after a member that lost its disk.
 const CARES_EVERY_US: u64 = 400_000;
@@ -47,9 +46,8 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
     fn does_without_one(&self) -> bool {
         let survives = |membership: Membership| {
             let Membership { voters, outgoing, witnesses, .. } = &membership;
-            let survives = |set: &BTreeSet<NodeId>| {
-                survives_a_loss(set.len(), set.intersection(witnesses).count())
-            };
+            let survives =
+                |set: &NodeSet| survives_a_loss(set.len(), set.intersection(witnesses).count());
             survives(voters) && (outgoing.is_empty() || survives(outgoing))
         };
         // One that was recovered makes another, which nobody has seen yet.

@@ -3,8 +3,9 @@
 use super::mutant::Mutant;
 use crate::progress::Progress;
 use crate::roles::RoleState;
-use crate::{Effect, Effects, Index, Input, Membership, Message, Moment, NodeId, Raft, Run, Trail};
-use alloc::collections::BTreeSet;
+use crate::{
+    Effect, Effects, Index, Input, Membership, Message, Moment, NodeId, NodeSet, Raft, Run, Trail,
+};
 use alloc::vec::Vec;
 
 /// Does the step and says so, if `mutant` is one of those here.
@@ -149,7 +150,7 @@ pub(crate) fn step(
 /// A step in which those that are witnesses are taken for ordinary voters.
 fn with_witnesses_as_others(raft: &mut Raft, moment: Moment, input: &Input, effects: &mut Effects) {
     let (at, in_force) = (raft.trail.membership_index(), raft.membership().clone());
-    let without = Membership { witnesses: BTreeSet::new(), ..in_force.clone() };
+    let without = Membership { witnesses: NodeSet::NONE, ..in_force.clone() };
     raft.trail.replace_in_force(without);
     raft.step(moment, input.clone(), effects);
     if raft.trail.membership_index() == at {

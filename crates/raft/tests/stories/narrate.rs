@@ -2,9 +2,8 @@
 //! `index^term`.
 
 use driftless_raft::{
-    DelegateReport, Membership, Message, NodeId, Persist, Position, Run, Source, Trail,
+    DelegateReport, Membership, Message, NodeId, NodeSet, Persist, Position, Run, Source, Trail,
 };
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 fn runs(runs: &[Run]) -> String {
@@ -102,7 +101,7 @@ pub(crate) fn record(persist: &Persist) -> String {
 
 /// `{1 2 3}`, with `+` learners, `joint with` the outgoing voters; `w` is a witness.
 pub(crate) fn membership(membership: &Membership) -> String {
-    let set = |ids: &BTreeSet<NodeId>| {
+    let set = |ids: &NodeSet| {
         let word = |id: &NodeId| {
             if membership.is_witness(*id) { format!("S{id}w") } else { format!("S{id}") }
         };
