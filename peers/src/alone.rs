@@ -12,9 +12,10 @@ use driftless_node::codec::{Entries, Entry, EntryKind};
 use driftless_node::log::SnapshotMeta;
 use driftless_node::raft::{
     Config, Effect, Effects, GroupId, Index, Input, Membership, Message, Moment, NodeId, Position,
-    Raft, Restored, Role, Time,
+    Raft, Restored, Role, Term, Time,
 };
 use driftless_node::{LogJob, MemoryLog, Payloads};
+use std::collections::VecDeque;
 use std::mem;
 
 const GROUP: GroupId = GroupId(1);
@@ -30,23 +31,32 @@ struct Member {
     compacted: u64,
 }
 
-/// A message under way, and its entries.
+/// A message under way.
 struct Letter {
     to: usize,
-    /// What it is to its receiver.
-    input: Input,
-    entries: Entries,
+    from: NodeId,
+    message: Message,
+    /// Whether entries go with it.
+    is_parcel: bool,
+}
+
+/// What is under way between members, in the order of its sending.
+#[derive(Default)]
+struct Post {
+    letters: Vec<Letter>,
+    /// The entries of those letters that have any.
+    parcels: VecDeque<Entries>,
 }
 
 /// Three members and the messages between them.
 pub struct Alone {
     members: Vec<Member>,
-    letters: Vec<Letter>,
-    /// A buffer that turns reuse.
-    spare: Vec<Letter>,
+    post: Post,
     leader: usize,
     effects: Effects,
     now: u64,
+    /// A buffer that turns reuse.
+    arrived: Vec<Letter>,
 }
 
 impl Default for Alone {
@@ -60,49 +70,41 @@ impl Alone {
     pub fn new() -> Self {
         let mut cluster = Self {
             members: (1..=MEMBERS).map(|id| Member::new(NodeId(id))).collect(),
-            letters: Vec::new(),
-            spare: Vec::new(),
+            post: Post::default(),
             leader: 0,
             effects: Effects::new(),
             now: 1,
+            arrived: Vec::new(),
         };
-        cluster.step(0, Input::Campaign, Entries::NONE);
+        let moment = cluster.moment();
+        let Self { members, post, effects, .. } = &mut cluster;
+        members[0].raft.step(moment, Input::Campaign, effects);
+        members[0].carry_out(moment, effects, post);
         cluster.settle();
         assert_eq!(cluster.members[0].raft.role(), Role::Leader);
         cluster
     }
 
-    fn settle(&mut self) {
-        while !self.letters.is_empty() {
-            let mut letters = mem::replace(&mut self.letters, mem::take(&mut self.spare));
-            for Letter { to, input, entries } in letters.drain(..) {
-                self.step(to, input, entries);
-            }
-            self.spare = letters;
-        }
+    fn moment(&self) -> Moment {
+        Moment { now: Time(self.now), random: self.now.wrapping_mul(0x9e37_79b9) }
     }
 
-    /// A step of one member about `entries`, and those that follow from it there:
-    /// disk and links answer at once.
-    fn step(&mut self, at: usize, input: Input, entries: Entries) {
-        let moment = Moment { now: Time(self.now), random: self.now.wrapping_mul(0x9e37_79b9) };
-        let Self { members, letters, effects, .. } = self;
-        let member = &mut members[at];
-        let brings_entries = !entries.is_empty();
-        if brings_entries {
-            member.payloads.offer(entries);
-        }
-        member.raft.step(moment, input, effects);
-        let mut done = 0;
-        while let Some(effect) = effects.list.get(done) {
-            if let Some(answer) = member.carry_out(effect, letters) {
-                member.raft.step(moment, answer, effects);
+    fn settle(&mut self) {
+        let moment = self.moment();
+        let Self { members, post, effects, arrived, .. } = self;
+        while !post.letters.is_empty() {
+            mem::swap(&mut post.letters, arrived);
+            for Letter { to, from, message, is_parcel } in arrived.drain(..) {
+                let member = &mut members[to];
+                if is_parcel {
+                    member.payloads.offer(post.parcels.pop_front().expect("it came with it"));
+                }
+                member.raft.step(moment, Input::Receive { from, message }, effects);
+                member.carry_out(moment, effects, post);
+                if is_parcel {
+                    member.payloads.end_offer();
+                }
             }
-            done += 1;
-        }
-        effects.list.clear();
-        if brings_entries {
-            member.payloads.end_offer();
         }
     }
 }
@@ -123,53 +125,65 @@ impl Member {
         }
     }
 
-    /// Does what is asked, and says what came of it.
-    fn carry_out(&mut self, effect: &Effect, letters: &mut Vec<Letter>) -> Option<Input> {
+    /// Does what a step asks for, and takes the steps that follow from it here:
+    /// disk and links answer at once.
+    fn carry_out(&mut self, moment: Moment, effects: &mut Effects, post: &mut Post) {
         let from = self.raft.id();
-        match effect {
-            Effect::Persist(persist) => {
-                let record = self.payloads.record(persist, self.applied);
-                self.log.append(&record);
-                Some(Input::Persisted { ticket: persist.ticket })
-            }
-            Effect::Send { to, message } => {
-                let input = Input::Receive { from, message: message.clone() };
-                letters.push(Letter { to: number(*to), input, entries: Entries::NONE });
-                None
-            }
-            &Effect::SendEntries {
-                to,
-                term,
-                prev,
-                last_max,
-                bytes_max,
-                leader_commit,
-                round,
-                ..
-            } => {
-                let first = prev.index.next();
-                let found = self.payloads.range(first, last_max, bytes_max).expect("it is kept");
-                let (last, bytes) = (Index(prev.index.0 + found.count() as u64), found.bytes());
-                let entries = found.to_entries();
-                let message = Message::Append {
+        let mut done = 0;
+        while let Some(effect) = effects.list.get_mut(done) {
+            done += 1;
+            match *effect {
+                Effect::Persist(ref persist) => {
+                    let ticket = persist.ticket;
+                    let record = self.payloads.record(persist, self.applied);
+                    self.log.append(&record);
+                    self.raft.step(moment, Input::Persisted { ticket }, effects);
+                }
+                Effect::Send { to, ref mut message } => {
+                    let message = mem::replace(message, Message::TimeoutNow { term: Term(0) });
+                    post.letters.push(Letter { to: number(to), from, message, is_parcel: false });
+                }
+                Effect::SendEntries {
+                    to,
                     term,
-                    prev_log: prev,
-                    runs: self.raft.trail().runs_between(first, last),
-                    memberships: self.raft.trail().memberships_between(first, last),
+                    prev,
+                    last_max,
+                    bytes_max,
                     leader_commit,
                     round,
-                };
-                let input = Input::Receive { from, message };
-                letters.push(Letter { to: number(to), input, entries });
-                Some(Input::Sent { to, term, last, bytes })
+                    ..
+                } => {
+                    let first = prev.index.next();
+                    let found =
+                        self.payloads.range(first, last_max, bytes_max).expect("it is kept");
+                    let (last, bytes) = (Index(prev.index.0 + found.count() as u64), found.bytes());
+                    let message = Message::Append {
+                        term,
+                        prev_log: prev,
+                        runs: self.raft.trail().runs_between(first, last),
+                        memberships: self.raft.trail().memberships_between(first, last),
+                        leader_commit,
+                        round,
+                    };
+                    post.letters.push(Letter { to: number(to), from, message, is_parcel: true });
+                    post.parcels.push_back(found.to_entries());
+                    self.raft.step(moment, Input::Sent { to, term, last, bytes }, effects);
+                }
+                Effect::Apply { through } => {
+                    self.apply(through);
+                    if through.0 >= self.compacted + COMPACT_EVERY {
+                        let compacted = self.compact(through);
+                        self.raft.step(moment, compacted, effects);
+                    }
+                }
+                Effect::Accept { .. } | Effect::RoleChanged { .. } => {}
+                ref other => panic!("member {from}: {other:?}"),
             }
-            Effect::Apply { through } => self.apply(*through),
-            Effect::Accept { .. } | Effect::RoleChanged { .. } => None,
-            other => panic!("member {from}: {other:?}"),
         }
+        effects.list.clear();
     }
 
-    fn apply(&mut self, through: Index) -> Option<Input> {
+    fn apply(&mut self, through: Index) {
         while self.applied < through {
             let first = self.applied.next();
             let found = self.payloads.range(first, through, 4 << 20).expect("it is kept");
@@ -183,7 +197,6 @@ impl Member {
         }
         self.payloads.mark_applied(through);
         self.payloads.evict(through);
-        (through.0 >= self.compacted + COMPACT_EVERY).then(|| self.compact(through))
     }
 
     fn compact(&mut self, through: Index) -> Input {
@@ -206,7 +219,13 @@ impl Cluster for Alone {
         let last = self.members[self.leader].commands + count;
         let entry = |payload| Entry { position: Position::ZERO, kind: EntryKind::Command, payload };
         let entries = commands(count).map(entry).collect();
-        self.step(self.leader, Input::Propose { count }, entries);
+        let moment = self.moment();
+        let Self { members, post, effects, leader, .. } = self;
+        let member = &mut members[*leader];
+        member.payloads.offer(entries);
+        member.raft.step(moment, Input::Propose { count }, effects);
+        member.carry_out(moment, effects, post);
+        member.payloads.end_offer();
         self.settle();
         assert!(self.members.iter().all(|member| member.commands == last));
     }

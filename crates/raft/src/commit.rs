@@ -12,6 +12,7 @@ impl Raft {
     /// Counting copies of older entries is not enough: Figure 8 shows one
     /// overwritten after a majority stored it. Older entries commit silently,
     /// behind the first entry of our own term.
+    #[inline]
     pub(crate) fn advance_commit_index(&mut self, context: &mut Context<'_>) {
         let RoleState::Leader(leader) = &self.role else { return };
         if self.hard_state.commit_index == self.trail.last().index {
@@ -38,6 +39,7 @@ impl Raft {
 
     /// Entries up to `index` are committed: a quorum holds them, or a leader
     /// said so.
+    #[inline]
     pub(crate) fn commit_through(&mut self, context: &mut Context<'_>, index: Index) {
         assert!(index >= self.hard_state.commit_index, "commit_index went back");
         assert!(index <= self.trail.last().index, "commit_index passed the end of the log");
@@ -49,6 +51,7 @@ impl Raft {
 
     /// Hands out what is committed and durable here. A state machine with a
     /// disk of its own must never be ahead of this member's log after a crash.
+    #[inline]
     pub(crate) fn apply_committed(&mut self, context: &mut Context<'_>) {
         let through = self.hard_state.commit_index.min(self.outbox.durable_index());
         // Rule SA.1: if commit_index > last_applied, apply what lies between.

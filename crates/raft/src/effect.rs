@@ -34,6 +34,7 @@ impl Effects {
     }
 
     /// Adds one.
+    #[inline]
     pub fn push(&mut self, effect: Effect) {
         self.list.push(effect);
     }

@@ -99,6 +99,7 @@ impl Outbox {
     }
 
     /// Entries are added at the end.
+    #[inline]
     pub(crate) fn write_run(&mut self, run: Run, source: Source) {
         let draft = self.draft();
         draft.runs.push(run);
@@ -126,6 +127,7 @@ impl Outbox {
     }
 
     /// Holds a promise back until all that was written so far is durable.
+    #[inline]
     pub(crate) fn promise(&mut self, term: Term, promise: Promise) {
         self.promises.push_back(Waiting { term, promise });
         self.made += 1;
@@ -137,17 +139,19 @@ impl Outbox {
     }
 
     /// Ends the step's writing: the record.
+    #[inline]
     pub(crate) fn seal(&mut self, hard_state: HardState, last: Index) -> Persist {
-        let Draft { truncate_from, runs, memberships, source } =
-            self.draft.take().expect("whoever seals has seen a draft");
         let ticket = self.next_ticket;
         self.next_ticket = Ticket(ticket.0 + 1);
         self.pending.push_back(Pending { ticket, last, promises: 0 });
+        let Draft { truncate_from, runs, memberships, source } =
+            self.draft.take().expect("whoever seals has seen a draft");
         Persist { ticket, hard_state, truncate_from, runs, memberships, source }
     }
 
     /// Hangs the step's promises on the newest record in flight. Those that need
     /// not wait, because nothing is in flight, are due.
+    #[inline]
     pub(crate) fn hold_promises(&mut self) {
         assert!(self.draft.is_none(), "promises are held before their record has a ticket");
         // Rule ST.1: update term, vote and log on stable storage before
@@ -161,6 +165,7 @@ impl Outbox {
 
     /// Everything up to and including `ticket` is durable: the promises that
     /// waited for it are due.
+    #[inline]
     pub(crate) fn complete(&mut self, ticket: Ticket) {
         assert!(ticket < self.next_ticket, "a ticket completes that was never given out");
         while self.pending.front().is_some_and(|pending| pending.ticket <= ticket) {
@@ -178,6 +183,7 @@ impl Outbox {
 
     /// The oldest promise that need wait no longer.
     #[must_use]
+    #[inline]
     pub(crate) fn take_due(&mut self) -> Option<Waiting> {
         self.due = self.due.checked_sub(1)?;
         self.promises.pop_front()
@@ -197,6 +203,7 @@ impl Outbox {
         }
     }
 
+    #[inline]
     fn draft(&mut self) -> &mut Draft {
         self.draft.get_or_insert(Draft {
             truncate_from: None,

@@ -96,11 +96,13 @@ impl Window {
         self.messages.len()
     }
 
+    #[inline]
     pub(crate) fn add(&mut self, last: Index, bytes: u64) {
         self.messages.push_back((last, bytes));
         self.bytes += bytes;
     }
 
+    #[inline]
     fn acknowledge(&mut self, through: Index) {
         while let Some(&(last, bytes)) = self.messages.front() {
             if last > through {
@@ -165,6 +167,7 @@ impl Progress {
     }
 
     /// Everything up to `last` is durable there and agrees with our log.
+    #[inline]
     pub(crate) fn stored(&mut self, last: Index) {
         // Rule SL.5: an append that succeeded moves match_index and next_index.
         self.match_index = self.match_index.max(last);
@@ -232,6 +235,7 @@ impl Progress {
 
     /// Whether it was sent everything that there is to say: the log up to `last`,
     /// what of it is committed, and every round that it is due.
+    #[inline]
     pub(crate) fn has_all(&self, last: Index, leader_commit: Index) -> bool {
         self.next_index > last
             && self.commit_sent >= leader_commit
@@ -240,6 +244,7 @@ impl Progress {
     }
 
     /// How many bytes may be sent now, if any.
+    #[inline]
     pub(crate) fn bytes_free(&self, inflight_bytes_max: u64, messages_max: usize) -> Option<u64> {
         if self.permission != Permission::None {
             return None;

@@ -86,12 +86,31 @@ impl Raft {
     /// `effects` is added to, not cleared. Nothing that a peer says makes this
     /// panic, unless it proves that safety is lost already (a leader that cuts
     /// committed entries).
+    #[expect(clippy::inline_always, reason = "hosts mostly know which input it is")]
+    #[inline(always)]
     pub fn step(&mut self, moment: Moment, input: Input, effects: &mut Effects) {
         let context = &mut Context { moment, effects, was: None };
         match input {
-            Input::Wake => self.wake(context),
-            Input::Receive { from, ref message } => self.receive(context, from, message),
+            // What every entry takes.
+            Input::Receive { from, message } => self.receive(context, from, &message),
             Input::Propose { count } => self.propose(context, count),
+            Input::Persisted { ticket } => self.persisted(context, ticket),
+            Input::Sent { to, term, last, bytes } => {
+                if self.sent(to, term, last, bytes) {
+                    self.replicate(context);
+                }
+                // Nothing else follows.
+                return;
+            }
+            input => self.step_rarely(context, input),
+        }
+        self.finish(context);
+    }
+
+    /// Takes any other input.
+    fn step_rarely(&mut self, context: &mut Context<'_>, input: Input) {
+        match input {
+            Input::Wake => self.wake(context),
             Input::ChangeMembership { changes, forced } => {
                 self.change_membership(context, &changes, forced);
             }
@@ -103,14 +122,6 @@ impl Raft {
             Input::Paused => self.paused(context),
             Input::Promises { peer, promise_us } => self.promised_by(peer, promise_us),
             Input::Read { id, deadline } => self.read(context, id, deadline),
-            Input::Persisted { ticket } => self.persisted(context, ticket),
-            Input::Sent { to, term, last, bytes } => {
-                if self.sent(to, term, last, bytes) {
-                    self.replicate(context);
-                }
-                // Nothing else follows.
-                return;
-            }
             Input::Unreadable { to, term } => self.unreadable(to, term),
             Input::SnapshotSent { to, term, outcome } => {
                 self.snapshot_sent(context, self.config.id, (to, term), outcome);
@@ -122,8 +133,11 @@ impl Raft {
             Input::Compacted { through } => self.compacted(through),
             Input::Disconnected { peer } => self.disconnected(context, peer),
             Input::Campaign => self.campaign(context),
+            Input::Receive { .. }
+            | Input::Propose { .. }
+            | Input::Persisted { .. }
+            | Input::Sent { .. } => unreachable!("these were taken already"),
         }
-        self.finish(context);
     }
 
     /// When to call [`step`](Self::step) with [`Input::Wake`] at the latest;
@@ -184,6 +198,7 @@ impl Raft {
 
     /// Keeps the promises whose time has come. One made in a term that has passed
     /// would still be true, but nobody has a use for it.
+    #[inline]
     fn keep_promises(&mut self, context: &mut Context<'_>) {
         while let Some(Waiting { term, promise }) = self.outbox.take_due() {
             match promise {
@@ -198,15 +213,12 @@ impl Raft {
     /// What follows from a step, whatever its input was. The order matters: the
     /// record first, then messages that need not wait for it.
     fn finish(&mut self, context: &mut Context<'_>) {
-        if let Some(was) = context.was.take()
-            && was != self.standing()
-        {
-            let (role, term, leader) = self.standing();
-            context.effect(Effect::RoleChanged { role, term, leader });
+        if context.was.is_some() {
+            self.tell_standing(context);
         }
         if self.outbox.has_draft() {
-            let persist = self.outbox.seal(self.hard_state, self.trail.last().index);
-            context.effect(Effect::Persist(persist));
+            let last = self.trail.last().index;
+            context.effect(Effect::Persist(self.outbox.seal(self.hard_state, last)));
         }
         // What rests on nothing in flight is said now.
         self.outbox.hold_promises();
@@ -219,6 +231,15 @@ impl Raft {
             self.replicate(context);
         }
         self.apply_committed(context);
+    }
+
+    /// Tells role, term and leader, if the step changed any of them.
+    #[cold]
+    fn tell_standing(&self, context: &mut Context<'_>) {
+        let (role, term, leader) = self.standing();
+        if context.was.take() != Some((role, term, leader)) {
+            context.effect(Effect::RoleChanged { role, term, leader });
+        }
     }
 
     pub(crate) fn standing(&self) -> Standing {

@@ -62,6 +62,7 @@ impl Runs {
     pub const NONE: Self = Self { few: Few::None };
 
     /// Adds a run at the end, as part of the last one if the term agrees.
+    #[inline]
     pub fn push(&mut self, run: Run) {
         match &mut self.few {
             Few::None => self.few = Few::One(run),
@@ -221,6 +222,7 @@ pub(crate) fn push_run(runs: &mut Vec<Run>, run: Run) {
 }
 
 /// The part of `runs` that begins at `index`.
+#[inline]
 pub(crate) fn runs_from(runs: &[Run], index: Index) -> impl Iterator<Item = Run> {
     runs.iter()
         .filter(move |run| run.last >= index)

@@ -92,6 +92,7 @@ impl Trail {
     }
 
     /// The entries `first ..= last`, cut to what stands after the base.
+    #[inline]
     pub fn runs_between(&self, first: Index, last: Index) -> Runs {
         // Mostly they are all in the last one.
         if let Some(newest) = self.runs.last()
@@ -110,6 +111,7 @@ impl Trail {
 
     /// The last position at or below `index` whose term is at most `term`, but
     /// not below the base: how both sides back-track over whole terms (§5.3).
+    #[inline]
     pub fn last_at_most(&self, term: Term, index: Index) -> Position {
         let until = self.runs.partition_point(|run| run.term <= term && run.first <= index);
         match until.checked_sub(1) {
@@ -124,6 +126,7 @@ impl Trail {
     /// The first entry of `runs` that does not stand here: beyond the end, or
     /// in conflict. Entries at or below the base are taken to stand, for a
     /// snapshot covers only what is committed.
+    #[inline]
     pub fn first_missing(&self, runs: &[Run]) -> Option<Index> {
         for run in runs {
             let mut next = run.first.max(self.first_index());
@@ -138,6 +141,7 @@ impl Trail {
     }
 
     /// Adds entries at the end.
+    #[inline]
     pub fn append(&mut self, run: Run) {
         let last = self.last();
         assert!(run.first <= run.last, "an empty run");
@@ -214,6 +218,7 @@ impl Trail {
     }
 
     /// Those of them at `first ..= last`.
+    #[inline]
     pub fn memberships_between(&self, first: Index, last: Index) -> Memberships {
         if self.membership_index() < first {
             return Memberships::NONE;
@@ -222,6 +227,7 @@ impl Trail {
         self.memberships.iter().filter(between).cloned().collect()
     }
 
+    #[inline]
     fn run_at(&self, index: Index) -> Option<&Run> {
         // Mostly it is in the last one.
         if let Some(last) = self.runs.last()

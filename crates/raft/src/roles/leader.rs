@@ -139,6 +139,7 @@ impl Raft {
     }
 
     /// Appends `count` entries of the current term and says where they begin.
+    #[inline]
     pub(crate) fn append_own(&mut self, count: u64, source: Source) -> Position {
         let first = self.trail.last().index.next();
         let term = self.hard_state.current_term;

@@ -18,7 +18,17 @@ use crate::types::{Index, NodeId, Position, Round, Term};
 impl Raft {
     /// Sends each follower what is due: a snapshot, entries, or an empty append
     /// that carries a new round or a new commit index. At most one of them.
+    #[inline]
     pub(crate) fn replicate(&mut self, context: &mut Context<'_>) {
+        if let RoleState::Leader(leader) = &self.role {
+            let (last, leader_commit) = (self.trail.last().index, self.hard_state.commit_index);
+            if !leader.followers.iter().all(|(_, known)| known.has_all(last, leader_commit)) {
+                self.send_what_is_due(context);
+            }
+        }
+    }
+
+    fn send_what_is_due(&mut self, context: &mut Context<'_>) {
         let Self { role: RoleState::Leader(leader), trail, config, hard_state, outbox, .. } = self
         else {
             return;
@@ -89,6 +99,7 @@ impl Raft {
     }
 
     /// A follower's disk holds our log up to `last`.
+    #[inline]
     pub(crate) fn on_append_stored(
         &mut self,
         context: &mut Context<'_>,

@@ -68,6 +68,7 @@ impl Raft {
 
     /// Tells the chosen member as soon as it holds all of the log; one that is
     /// behind could not win (§5.4.1), and the group would only lose time.
+    #[inline]
     pub(crate) fn hand_over(&mut self, context: &mut Context<'_>) {
         let Self { role: RoleState::Leader(leader), trail, hard_state, .. } = self else { return };
         let Some(transfer) = &mut leader.transfer else { return };

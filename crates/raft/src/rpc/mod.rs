@@ -88,6 +88,7 @@ impl Raft {
 
     /// `from` leads the current term: follow it. Says no if this term is known
     /// to have another leader, which only a broken peer can claim.
+    #[inline]
     fn follow(&mut self, context: &mut Context<'_>, from: NodeId) -> bool {
         let election_deadline = self.config.draw_election_deadline(context.moment);
         match &mut self.role {
@@ -130,6 +131,7 @@ impl Raft {
 
 /// The term that the sender of this message claims to be in. A pre-vote is
 /// about a term that nobody is in yet.
+#[inline]
 fn term_claimed(message: &Message) -> Option<Term> {
     match *message {
         Message::RequestVote { term, .. }
@@ -156,6 +158,7 @@ const PLAUSIBLE_MAX: u64 = 1 << 62;
 
 /// Whether a member of the same make could have said this, at any time. Peers
 /// are authenticated but not believed.
+#[inline]
 fn is_well_formed(message: &Message) -> bool {
     let position = |at: &Position| at.term.0 < PLAUSIBLE_MAX && at.index.0 < PLAUSIBLE_MAX;
     let term = |term: &Term| term.0 < PLAUSIBLE_MAX;
@@ -200,6 +203,7 @@ fn is_well_formed(message: &Message) -> bool {
 }
 
 /// Whether `runs` could follow `prev` in a log whose owner is in `term`.
+#[inline]
 fn follow_on(prev: Position, runs: &[Run], term: Term) -> bool {
     let mut last = prev;
     for run in runs {
@@ -214,6 +218,7 @@ fn follow_on(prev: Position, runs: &[Run], term: Term) -> bool {
 
 /// Whether memberships stand in order among the entries of `runs`, and each has
 /// somebody to vote.
+#[inline]
 fn stand_in(runs: &[Run], memberships: &[MembershipEntry]) -> bool {
     if memberships.is_empty() {
         return true;

@@ -65,6 +65,11 @@ impl Read {
 }
 
 impl ReadQueue {
+    /// Whether nobody wants to read.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.confirming.is_none()
+    }
+
     /// Refuses all of them: this member leads no more.
     pub(crate) fn refuse(self, context: &mut Context<'_>) {
         let confirming = self.confirming.into_iter().flat_map(|batch| batch.reads);
@@ -168,6 +173,9 @@ impl Raft {
     /// Answers what is confirmed, and opens the next round if reads wait for one.
     pub(crate) fn serve_reads(&mut self, context: &mut Context<'_>) {
         let RoleState::Leader(leader) = &self.role else { return };
+        if leader.reads.is_empty() {
+            return;
+        }
         let holds_lease =
             !leader.reads.waiting.is_empty() && self.holds_lease(leader, context.now());
         let RoleState::Leader(leader) = &mut self.role else { return };
