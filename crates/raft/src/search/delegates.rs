@@ -70,8 +70,8 @@ fn a_follower_sends_to_a_voter_amid_an_election() {
 
 #[test]
 #[ignore = "deep: cargo xtask check --deep"]
-fn deep_a_follower_sends_to_a_voter_amid_an_election_and_a_crash() {
-    let bounds = Bounds { campaigns: 1, term_max: 2, crashes: 1, ..BOUNDS };
+fn deep_c_a_follower_sends_to_a_voter_amid_an_election_and_two_crashes() {
+    let bounds = Bounds { campaigns: 1, term_max: 2, crashes: 2, ..BOUNDS };
     let met = &[DELEGATED, INSTALLED, RIVALS, LOST];
     holds_deep("deep: delegated snapshot to a voter", &voter_behind(bounds), met);
 }

@@ -8,8 +8,32 @@ use core::mem;
 /// What tells states of the same members and ghost apart.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Place {
+    /// All that is under way.
     pub(crate) net: u32,
-    pub(crate) left: u32,
+    /// What is left of the bounds, and above that which kinds of messages there are.
+    rest: u32,
+}
+
+/// Messages are of so many kinds, by their numbers.
+pub(crate) const KINDS: u32 = 24;
+
+impl Place {
+    /// `kinds` has a bit for each kind that is under way.
+    pub(crate) fn new(net: u32, left: u32, kinds: u32) -> Self {
+        assert!(left < 1 << (u32::BITS - KINDS), "there are few bounds");
+        Self { net, rest: kinds << (u32::BITS - KINDS) | left }
+    }
+
+    pub(crate) fn left(self) -> u32 {
+        self.rest & ((1 << (u32::BITS - KINDS)) - 1)
+    }
+
+    /// Whether all that is under way here may be so there: most that is not is told by
+    /// the kinds alone.
+    pub(crate) fn may_be_within(self, other: Self) -> bool {
+        let kinds = |place: Self| place.rest >> (u32::BITS - KINDS);
+        kinds(self) & !kinds(other) == 0
+    }
 }
 
 /// What came of adding a state.
@@ -32,7 +56,7 @@ pub(crate) struct Greatest {
 }
 
 const SHARDS: usize = 256;
-const FREE: (u64, Place) = (0, Place { net: 0, left: 0 });
+const FREE: (u64, Place) = (0, Place { net: 0, rest: 0 });
 
 impl Default for Greatest {
     fn default() -> Self {

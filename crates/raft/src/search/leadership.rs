@@ -53,6 +53,14 @@ fn deep_e_a_transfer_and_an_election() {
 
 #[test]
 #[ignore = "deep: cargo xtask check --deep"]
+fn deep_e_a_transfer_elections_and_a_crash() {
+    let bounds = Bounds { transfers: 1, campaigns: 2, term_max: 3, crashes: 1, ..BOUNDS };
+    let met = [COMMITTED, HANDED_OVER, LOST, RIVALS];
+    holds_deep("deep: transfer, elections, crash", &guarded(bounds), &met);
+}
+
+#[test]
+#[ignore = "deep: cargo xtask check --deep"]
 fn deep_e_ranks_a_transfer_and_entries_sent_later() {
     let bounds = Bounds { transfers: 1, crashes: 1, ticks: 2, ..BOUNDS };
     let world = ranked(bounds);

@@ -75,6 +75,13 @@ fn deep_d_a_read_a_proposal_and_an_election() {
 
 #[test]
 #[ignore = "deep: cargo xtask check --deep"]
+fn deep_d_a_read_an_election_and_two_crashes() {
+    let bounds = Bounds { crashes: 2, ..BOUNDS };
+    holds_deep("deep: read, two crashes", &by_round(bounds, None), &[LOST, SERVED, RIVALS]);
+}
+
+#[test]
+#[ignore = "deep: cargo xtask check --deep"]
 fn deep_d_a_lease_an_election_and_entries_sent_later() {
     let bounds = Bounds { crashes: 1, ticks: 2, ..BOUNDS };
     let world = by_lease(bounds, None);

@@ -2,7 +2,9 @@
 
 use super::mutant::Mutant;
 use super::scene::{Bounds, Rules};
-use super::suite::{CHANGED, REJOINED, RIVALS, catches, holds, holds_deep};
+use super::suite::{
+    CHANGED, LOST, PROPOSED, REJOINED, RIVALS, SUCCEEDED, catches, holds, holds_deep,
+};
 use super::world::{Action, NEW_DISK, World, name};
 use crate::Change;
 use alloc::vec;
@@ -33,16 +35,59 @@ fn one_that_lost_its_disk_votes_again() {
 
 #[test]
 #[ignore = "deep: cargo xtask check --deep"]
-fn deep_f_a_disk_is_lost_at_any_time() {
-    let world = losing(Bounds { changes: 1, ..BOUNDS }, None);
-    holds_deep("deep: lost disk", &world, &[CHANGED, RIVALS]);
+fn deep_f_a_disk_is_lost_at_any_time_and_entries_are_sent_later() {
+    let world = losing(Bounds { changes: 1, crashes: 1, ..BOUNDS }, None);
+    let rules = Rules { sends: true, ..(*world.rules).clone() };
+    holds_deep("deep: lost disk", &world.ruled(rules), &[CHANGED, LOST, RIVALS]);
 }
 
 #[test]
 #[ignore = "deep: cargo xtask check --deep"]
-fn deep_f_a_lost_disk_votes_again() {
-    let world = losing(Bounds { term_max: 1, campaigns: 0, ..BOUNDS }, None);
-    holds_deep("deep: lost disk, voter again", &world, &[CHANGED, REJOINED]);
+fn deep_f_a_lost_disk_a_proposal_and_a_crash() {
+    let bounds = Bounds { term_max: 1, campaigns: 0, changes: 1, proposals: 1, ..BOUNDS };
+    let world = losing(Bounds { crashes: 1, ..bounds }, None);
+    holds_deep("deep: lost disk, proposal, crash", &world, &[CHANGED, LOST, PROPOSED]);
+}
+
+/// Messages that were delivered may be again: without that, their number has no
+/// bound, for each answer may call for more than one other.
+fn again_and_again(world: World) -> World {
+    let rules = Rules { stays: true, ..(*world.rules).clone() };
+    world.ruled(rules)
+}
+
+#[test]
+#[ignore = "deep: cargo xtask check --deep"]
+fn deep_f_a_lost_disk_votes_again_amid_an_election() {
+    let world = again_and_again(losing(BOUNDS, None));
+    holds_deep("deep: lost disk, voter again", &world, &[CHANGED, REJOINED, RIVALS]);
+}
+
+/// Two and a witness, and it is a voter with data that may be let in again.
+fn beside_a_witness(bounds: Bounds) -> World {
+    let begin = Bounds { term_max: 1, changes: 1, ..Bounds::NOTHING };
+    let changes = vec![vec![Change::AddWitness(name(2))]];
+    let begin = World::led(2, 1, begin, Rules { changes, ..Rules::default() });
+    let readmit = Change::Readmit { id: name(1), incarnation: NEW_DISK };
+    let changes = vec![vec![readmit], vec![Change::Promote(name(1))]];
+    let world = begin.after(Action::Change(0, 0)).settled();
+    let rules = Rules { changes, ..(*world.rules).clone() };
+    world.ruled(rules).bounded(bounds)
+}
+
+#[test]
+#[ignore = "deep: cargo xtask check --deep"]
+fn deep_f_a_lost_disk_beside_a_witness_and_entries_are_sent_later() {
+    let world = beside_a_witness(Bounds { changes: 1, ..BOUNDS });
+    let rules = Rules { sends: true, ..(*world.rules).clone() };
+    holds_deep("deep: lost disk, witness", &world.ruled(rules), &[CHANGED, SUCCEEDED]);
+}
+
+#[test]
+#[ignore = "deep: cargo xtask check --deep"]
+fn deep_f_a_lost_disk_beside_a_witness_votes_again() {
+    let world = again_and_again(beside_a_witness(Bounds { term_max: 1, campaigns: 0, ..BOUNDS }));
+    holds_deep("deep: lost disk, witness, voter again", &world, &[CHANGED, REJOINED]);
 }
 
 /// Neither the handshake nor the member itself minds that it remembers nothing.

@@ -44,6 +44,13 @@ fn one_behind_gets_a_snapshot_and_crashes() {
     holds("snapshot and crash", &behind(bounds, None), &[INSTALLED, LOST]);
 }
 
+#[test]
+#[ignore = "deep: cargo xtask check --deep"]
+fn deep_c_one_behind_gets_a_snapshot_amid_two_crashes() {
+    let world = behind(Bounds { beats: 2, crashes: 2, ..BOUNDS }, None);
+    holds_deep("deep: snapshot, two crashes", &world, &[INSTALLED, LOST]);
+}
+
 /// Entries are applied later than they may be.
 fn late_hosts() -> Rules {
     Rules { applies: true, ..Rules::default() }

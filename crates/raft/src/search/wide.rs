@@ -19,16 +19,17 @@ mod names;
 mod steps;
 
 use super::check::{self, Ghost};
-use super::greatest::{Added, Greatest, Place};
+use super::greatest::{Added, Greatest, KINDS, Place};
 use super::host::Stepped;
 use super::numbers::{Pool, Sets};
 use super::scene::Bounds;
 use super::symmetry::Symmetry;
 use super::table::ByFingerprint;
-use super::world::{Action, Envelope, Member, World, number};
+use super::world::{Action, Envelope, Member, Shared, World, number};
 use super::{Report, Violation, attempt};
+use crate::Term;
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::rc::Rc;
 use alloc::string::String;
 use alloc::vec;
@@ -65,6 +66,33 @@ struct State {
     left: u32,
     /// Which of the states that were reached it is.
     number: u32,
+}
+
+/// States that wait. What was taken out takes no room any more.
+#[derive(Default)]
+struct Level {
+    chunks: VecDeque<Vec<State>>,
+    len: usize,
+}
+
+impl Level {
+    const CHUNK: usize = 1 << 16;
+
+    fn push(&mut self, state: State) {
+        if self.len.is_multiple_of(Self::CHUNK) {
+            self.chunks.push_back(Vec::with_capacity(Self::CHUNK));
+        }
+        self.chunks.back_mut().expect("one was added").push(state);
+        self.len += 1;
+    }
+}
+
+/// What is looked at again and again of a member.
+#[derive(Clone, Copy)]
+struct Traits {
+    mortal: bool,
+    /// See `Member::electable_from`.
+    electable_from: Term,
 }
 
 /// What happens next, as a number: whose, of which kind, and which.
@@ -116,10 +144,13 @@ const NOTHING: u32 = u32::MAX;
 struct Wide<'a> {
     start: &'a World,
     size: usize,
+    /// Whether anybody has, or may get, another disk than its first.
+    replaces: bool,
     symmetry: Symmetry,
     report: Report,
 
     members: Pool<Member>,
+    traits: Vec<Traits>,
     /// What each member may do by itself.
     own: Vec<Box<[Action]>>,
     messages: Pool<Envelope>,
@@ -135,6 +166,8 @@ struct Wide<'a> {
     renamed: Sets,
     /// All messages under way, as inboxes in the order of members, renamed.
     nets: Vec<[u32; MEMBERS_MAX]>,
+    /// The kinds of messages in each.
+    kinds: Vec<u32>,
     net_numbers: ByFingerprint<u32>,
 
     steps: ByFingerprint<u32>,
@@ -158,12 +191,13 @@ struct Wide<'a> {
 /// What a state is told from others by.
 struct Name {
     fingerprint: u64,
-    net: u32,
+    place: Place,
 }
 
 impl<'a> Wide<'a> {
     fn new(start: &'a World) -> Self {
         assert!(start.members.len() <= MEMBERS_MAX, "so many members do not fit");
+        let has_new_disk = |member: &Shared<Member>| member.value.disk.replacement.is_some();
         let mut symmetry = Symmetry::of(start);
         let report = Report { symmetry: symmetry.size(), ..Report::default() };
         let mut ghosts = Pool::default();
@@ -171,9 +205,11 @@ impl<'a> Wide<'a> {
         let mut wide = Self {
             start,
             size: start.members.len(),
+            replaces: start.left.wipes > 0 || start.members.iter().any(has_new_disk),
             symmetry,
             report,
             members: Pool::default(),
+            traits: Vec::new(),
             own: Vec::new(),
             messages: Pool::default(),
             renamed_messages: Vec::new(),
@@ -184,6 +220,7 @@ impl<'a> Wide<'a> {
             renamed_inboxes: Vec::new(),
             renamed: Sets::default(),
             nets: Vec::new(),
+            kinds: Vec::new(),
             net_numbers: ByFingerprint::default(),
             steps: ByFingerprint::default(),
             outcomes: Vec::new(),
@@ -235,12 +272,15 @@ impl<'a> Wide<'a> {
     fn visit(&mut self, states_max: usize) {
         let first = self.first();
         let name = self.name(&first);
-        self.greatest.add(name.fingerprint, Place { net: name.net, left: 0 }, |_, _| false);
+        self.greatest.add(name.fingerprint, name.place, |_, _| false);
         self.ways.push((0, Step(0)));
-        let mut frontier = vec![first];
-        while !frontier.is_empty() {
-            let mut next = Vec::new();
-            for state in &frontier {
+        let mut frontier = Level::default();
+        frontier.push(first);
+        while frontier.len > 0 {
+            let mut next = Level::default();
+            let waiting = frontier.chunks.into_iter().flatten();
+            for state in waiting {
+                let state = &state;
                 if let Err((what, step)) = self.expand(state, &mut next) {
                     let mut way = self.retrace(state.number);
                     let world = self.world(state);
@@ -253,13 +293,14 @@ impl<'a> Wide<'a> {
                     return;
                 }
             }
-            self.report.depth += usize::from(!next.is_empty());
-            self.report.widest = self.report.widest.max(next.len());
-            let levels = (next.len() + frontier.len()) * size_of::<State>();
-            let bytes = levels + self.greatest.bytes() + self.ways.len() * 8;
+            self.report.depth += usize::from(next.len > 0);
+            self.report.widest = self.report.widest.max(next.len);
+            let bytes = next.len.max(frontier.len) * size_of::<State>()
+                + self.greatest.bytes()
+                + self.ways.len() * 8;
             self.report.bytes = self.report.bytes.max(bytes);
             if self.ways.len() > PROGRESS_FROM {
-                self.progress(next.len());
+                self.progress(next.len);
             }
             frontier = next;
         }
@@ -284,10 +325,9 @@ impl<'a> Wide<'a> {
     }
 
     /// Goes everywhere from a state, unless a greater one was found since.
-    fn expand(&mut self, state: &State, next: &mut Vec<State>) -> Result<(), (String, Step)> {
+    fn expand(&mut self, state: &State, next: &mut Level) -> Result<(), (String, Step)> {
         let name = self.name(state);
-        let place = Place { net: name.net, left: state.left };
-        if !self.greatest.has(name.fingerprint, place) {
+        if !self.greatest.has(name.fingerprint, name.place) {
             return Ok(());
         }
         self.report.states += 1;
@@ -344,6 +384,9 @@ impl<'a> Wide<'a> {
 
     fn is_let_in(&self, state: &State, message: u32) -> bool {
         let rules = &self.start.rules;
+        if !self.replaces {
+            return true;
+        }
         let envelope = &self.messages.parts[message as usize].value;
         let member = |id: usize| &*self.members.parts[state.members[id] as usize].value;
         rules.let_in(envelope, member)
@@ -355,22 +398,24 @@ impl<'a> Wide<'a> {
         state: &State,
         step: Step,
         action: Action,
-        next: &mut Vec<State>,
+        next: &mut Level,
     ) -> Result<(), String> {
         self.count(action);
         let Some(reached) = self.reach(state, step, action)? else { return Ok(()) };
         let mut reached = reached;
         let name = self.name(&reached);
-        let place = Place { net: name.net, left: reached.left };
         let Self { greatest, renamed, nets, left, size, .. } = self;
         let is_within = |one: Place, other: Place| {
+            if !one.may_be_within(other) {
+                return false;
+            }
             let (ours, theirs) = (&nets[one.net as usize], &nets[other.net as usize]);
-            (one.left == other.left
-                || left[one.left as usize].is_within(&left[other.left as usize]))
+            let (one_left, other_left) = (one.left() as usize, other.left() as usize);
+            (one_left == other_left || left[one_left].is_within(&left[other_left]))
                 && (one.net == other.net
                     || (0..*size).all(|id| renamed.is_within(ours[id], theirs[id])))
         };
-        match greatest.add(name.fingerprint, place, is_within) {
+        match greatest.add(name.fingerprint, name.place, is_within) {
             Added::Not => return Ok(()),
             Added::First => {
                 let world = self.without_messages(&reached);

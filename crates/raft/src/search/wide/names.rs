@@ -5,7 +5,7 @@ use super::super::host::is_ignored;
 use super::super::numbers::{of_row, pair};
 use super::super::table::mix;
 use super::super::world::{Action, Envelope, Member, Shared, number as number_of};
-use super::{MEMBERS_MAX, NOTHING, Name, State, Wide};
+use super::{KINDS, MEMBERS_MAX, NOTHING, Name, Place, State, Traits, Wide};
 use alloc::vec::Vec;
 
 impl Wide<'_> {
@@ -17,6 +17,9 @@ impl Wide<'_> {
             let mut own = rules.actions((id, self.size), &member.value, &self.start.left);
             own.retain(|&action| self.start.left.allows(action));
             self.own.push(own.into());
+            let Member { mortal, .. } = *member.value;
+            let electable_from = member.value.electable_from();
+            self.traits.push(Traits { mortal, electable_from });
         }
         number
     }
@@ -134,9 +137,12 @@ impl Wide<'_> {
         let key = of_row(&net);
         let net = *self.net_numbers.entry(key).or_insert_with(|| {
             self.nets.push(net);
+            let messages = net[..self.size].iter().flat_map(|&inbox| self.renamed.get(inbox));
+            self.kinds.push(messages.fold(0, |kinds, message| kinds | 1 << (message % KINDS)));
             next
         });
-        Name { fingerprint, net }
+        let place = Place::new(net, state.left, self.kinds[net as usize]);
+        Name { fingerprint, place }
     }
 
     /// All that is under way, renamed.

@@ -66,8 +66,7 @@ impl Wide<'_> {
     /// The ghost forgets who led where nobody can be elected any more.
     pub(super) fn ghost_forgets(&mut self, reached: &mut State) {
         let members = reached.members[..self.size].iter();
-        let electable =
-            members.map(|&member| self.members.parts[member as usize].value.electable_from());
+        let electable = members.map(|&member| self.traits[member as usize].electable_from);
         let until = electable.min().expect("there are members");
         let ghost = &self.ghosts.parts[reached.ghost as usize].value;
         if ghost.remembers_leaders_before(until) {
@@ -138,15 +137,14 @@ impl Wide<'_> {
 
     /// A member that will not crash any more.
     pub(super) fn outliving(&mut self, member: u32) -> u32 {
-        let known = &self.members.parts[member as usize].value;
-        if !known.mortal {
+        if !self.traits[member as usize].mortal {
             return member;
         }
         let key = pair(member, NOTHING);
         if let Some(&member) = self.steps.get(&key) {
             return member;
         }
-        let mut outliving = (**known).clone();
+        let mut outliving = (*self.members.parts[member as usize].value).clone();
         outliving.outlive();
         let outliving = self.number_member(&Shared::new(outliving));
         self.steps.insert(key, outliving);
