@@ -136,7 +136,7 @@ impl Member {
                 Effect::Persist(ref persist) => {
                     let ticket = persist.ticket;
                     let record = self.payloads.record(persist, self.applied);
-                    self.log.append(&record);
+                    self.log.append(record);
                     self.raft.step(moment, Input::Persisted { ticket }, effects);
                 }
                 Effect::Send { to, ref mut message } => {

@@ -1,11 +1,14 @@
 //! Entries that go together: those of a record or of a message.
 
 use crate::entry::Entry;
-use core::ops::{Deref, DerefMut};
+use core::ops::{Deref, Range};
 use core::{fmt, mem, slice};
+use driftless_raft::{Index, Position, Run};
+use std::sync::Arc;
 
 /// Neighbouring entries. Where little is going on there is one at a time: that one
-/// takes no allocation.
+/// takes no allocation. More of them are shared: to clone them, or a part of them,
+/// costs the same however many they are.
 #[derive(Clone)]
 pub struct Entries {
     few: Few,
@@ -13,13 +16,23 @@ pub struct Entries {
 
 #[derive(Clone)]
 enum Few {
+    None,
     One(Entry),
-    More(Vec<Entry>),
+    More(Part),
+}
+
+/// Those of `all` from `from` to before `until`.
+#[derive(Clone)]
+struct Part {
+    all: Arc<Vec<Entry>>,
+    from: usize,
+    until: usize,
+    payload_bytes: usize,
 }
 
 impl Entries {
     /// No entries.
-    pub const NONE: Self = Self { few: Few::More(Vec::new()) };
+    pub const NONE: Self = Self { few: Few::None };
 
     /// Takes the entries away and leaves none.
     #[must_use]
@@ -27,12 +40,58 @@ impl Entries {
         mem::replace(self, Self::NONE)
     }
 
-    /// Leaves out the first `count`.
-    pub fn skip(&mut self, count: usize) {
-        match &mut self.few {
-            _ if count == 0 => {}
-            Few::One(_) => *self = Self::NONE,
-            Few::More(more) => drop(more.drain(..count.min(more.len()))),
+    /// How long the payloads are, all together; it is known already.
+    pub fn payload_bytes(&self) -> usize {
+        match &self.few {
+            Few::None => 0,
+            Few::One(entry) => entry.payload.len(),
+            Few::More(part) => part.payload_bytes,
+        }
+    }
+
+    /// Those at these places among them.
+    ///
+    /// # Panics
+    ///
+    /// If there are not so many.
+    #[must_use]
+    pub fn part(&self, places: Range<usize>) -> Self {
+        match (&self[places.clone()], &self.few) {
+            ([], _) => Self::NONE,
+            ([one], _) => one.clone().into(),
+            (some, Few::More(Part { all, from, .. })) => {
+                let (from, until) = (from + places.start, from + places.end);
+                let part = Part { all: all.clone(), from, until, payload_bytes: length(some) };
+                Self { few: Few::More(part) }
+            }
+            (some, _) => some.to_vec().into(),
+        }
+    }
+
+    /// Gives them their places in the log. Those that are shared are copied first.
+    ///
+    /// # Panics
+    ///
+    /// If `runs` are not so many.
+    pub fn place(&mut self, runs: &[Run]) {
+        if let (Few::One(entry), &[run]) = (&mut self.few, runs)
+            && run.first == run.last
+        {
+            entry.position = Position { term: run.term, index: run.first };
+            return;
+        }
+        let count: u64 = runs.iter().map(Run::count).sum();
+        assert_eq!(count, self.len() as u64, "as many places as entries");
+        let entries = match &mut self.few {
+            Few::None => &mut [],
+            Few::One(entry) => slice::from_mut(entry),
+            Few::More(part) => &mut Arc::make_mut(&mut part.all)[part.from..part.until],
+        };
+        let mut entries = entries.iter_mut();
+        for run in runs {
+            for (index, entry) in (run.first.0..=run.last.0).zip(&mut entries) {
+                entry.position = Position { term: run.term, index: Index(index) };
+            }
         }
     }
 }
@@ -48,17 +107,9 @@ impl Deref for Entries {
 
     fn deref(&self) -> &[Entry] {
         match &self.few {
+            Few::None => &[],
             Few::One(entry) => slice::from_ref(entry),
-            Few::More(entries) => entries,
-        }
-    }
-}
-
-impl DerefMut for Entries {
-    fn deref_mut(&mut self) -> &mut [Entry] {
-        match &mut self.few {
-            Few::One(entry) => slice::from_mut(entry),
-            Few::More(entries) => entries,
+            Few::More(part) => &part.all[part.from..part.until],
         }
     }
 }
@@ -80,15 +131,13 @@ impl From<Entry> for Entries {
 
 impl From<Vec<Entry>> for Entries {
     fn from(mut entries: Vec<Entry>) -> Self {
-        match entries.pop() {
-            // They may be kept for long, and a vector for more than it holds.
-            Some(one) if entries.is_empty() => one.into(),
-            Some(last) => {
-                entries.push(last);
-                Self { few: Few::More(entries) }
-            }
-            None => Self::NONE,
+        // They may be kept for long, and a vector for more than it holds.
+        if entries.len() <= 1 {
+            return entries.pop().map_or(Self::NONE, Self::from);
         }
+        let (until, payload_bytes) = (entries.len(), length(&entries));
+        let part = Part { all: Arc::new(entries), from: 0, until, payload_bytes };
+        Self { few: Few::More(part) }
     }
 }
 
@@ -115,6 +164,10 @@ impl fmt::Debug for Entries {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         (**self).fmt(f)
     }
+}
+
+fn length(entries: &[Entry]) -> usize {
+    entries.iter().map(|entry| entry.payload.len()).sum()
 }
 
 #[cfg(test)]

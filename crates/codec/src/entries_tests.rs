@@ -3,7 +3,7 @@
 use super::*;
 use crate::entry::EntryKind;
 use bytes::Bytes;
-use driftless_raft::Position;
+use driftless_raft::{Index, Position, Run};
 
 fn entry(index: u64) -> Entry {
     let payload = Bytes::from(vec![index as u8; 3]);
@@ -30,25 +30,54 @@ fn however_they_come_they_are_the_same() {
 }
 
 #[test]
-fn the_first_are_skipped() {
-    for count in 0..4_u64 {
-        for skipped in 0..5_u64 {
-            let mut entries: Entries = (1..=count).map(entry).collect();
-            entries.skip(skipped as usize);
-            assert_eq!(indexes(&entries), (1 + skipped..=count).collect::<Vec<_>>());
+fn a_part_is_a_part_whatever_it_is_part_of() {
+    for count in 0..6_u64 {
+        let all: Entries = (1..=count).map(entry).collect();
+        for until in 0..=all.len() {
+            for from in 0..=until {
+                let part = all.part(from..until);
+                let expected: Vec<u64> = (from as u64 + 1..=until as u64).collect();
+                assert_eq!(indexes(&part), expected);
+                assert_eq!(part.payload_bytes(), 3 * part.len());
+                for end in 0..=part.len() {
+                    assert_eq!(indexes(&part.part(0..end)), expected[..end]);
+                    assert_eq!(indexes(&part.part(end..part.len())), expected[end..]);
+                }
+            }
         }
     }
 }
 
 #[test]
-fn they_are_changed_in_place_and_taken_away() {
+fn they_get_their_places_and_what_is_shared_is_not_changed_for_others() {
     for count in 1..4 {
+        let all: Entries = (1..=count).map(entry).collect();
+        let mut placed = all.clone();
+        placed.place(
+            &[Run::new(3, 7, 7), Run::new(4, 8, 10)]
+                .map(|run| Run { last: run.last.min(Index(6 + count)), ..run })
+                [..1.max(count.min(2) as usize)],
+        );
+        let terms: Vec<u64> = placed.iter().map(|entry| entry.position.term.0).collect();
+        assert_eq!(terms, [3, 4, 4][..count as usize]);
+        assert_eq!(indexes(&placed), (7..7 + count).collect::<Vec<_>>());
+        assert_eq!(indexes(&all), (1..=count).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+#[should_panic(expected = "as many places as entries")]
+fn every_entry_gets_a_place() {
+    let mut entries: Entries = (1..=3).map(entry).collect();
+    entries.place(&[Run::new(1, 1, 2)]);
+}
+
+#[test]
+fn they_are_taken_away() {
+    for count in 0..4 {
         let mut entries: Entries = (1..=count).map(entry).collect();
-        for entry in &mut *entries {
-            entry.position.index.0 += 10;
-        }
         let taken = entries.take();
-        assert_eq!(indexes(&taken), (11..=10 + count).collect::<Vec<_>>());
+        assert_eq!(indexes(&taken), (1..=count).collect::<Vec<_>>());
         assert!(entries.is_empty());
     }
 }

@@ -97,7 +97,6 @@ impl Host for Obedient {
             snapshot: None,
             entries: Vec::new().into(),
         };
-        let record = Arc::new(record);
         actions.push(Action::Log(LogJob::Append { ticket: Ticket(self.next), record }));
     }
 

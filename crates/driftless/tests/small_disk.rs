@@ -146,7 +146,7 @@ fn a_full_disk_is_lived_through() {
         log.append(&[vote(term)]).unwrap();
     }
     let mut begins = record(199, last + 1);
-    begins.entries[0].payload = Bytes::new();
+    begins.entries = Entry { payload: Bytes::new(), ..begins.entries[0].clone() }.into();
     log.append(&[begins]).unwrap();
     let last = last + 1;
     assert_eq!(log.read(GROUP, Index(1), Index(9), u64::MAX).unwrap().len(), 9);

@@ -2,21 +2,26 @@
 //! older ones as fit, for followers.
 //!
 //! They are kept as they came, record by record, shared with the log's jobs:
-//! what is done once a record costs nothing an entry.
+//! what is done once a record costs nothing an entry. They lie in a row that
+//! turns round, so that what comes takes the place of what went.
 
 use driftless_codec::{Entries, Entry};
-use driftless_log::Record;
 use driftless_raft::{Index, Position};
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::iter;
 
 /// What one entry costs beside its payload.
 const OVERHEAD_BYTES: usize = 64;
+
+/// Where no block begins and ends.
+const NO_BLOCK: (Index, Index) = (Index(1), Index(0));
 
 /// A contiguous stretch at the end of the log.
 #[derive(Debug)]
 pub(crate) struct EntryCache {
     blocks: VecDeque<Block>,
+    /// Where the newest block begins and ends; it is what is mostly asked for.
+    newest: (Index, Index),
     bytes: usize,
     bytes_max: usize,
     /// Bytes of the entries behind `applied`: what proposals have put in flight.
@@ -24,30 +29,20 @@ pub(crate) struct EntryCache {
     applied: Index,
 }
 
-/// The entries of one record, or those of them that were not cut.
-#[derive(Debug)]
-struct Block {
-    record: Arc<Record>,
-    first: Index,
-    /// How many of the record's entries stand; never none.
-    count: usize,
-    /// Of those.
-    bytes: usize,
+/// The entries of one record, or those of them that were not cut: never none.
+type Block = Entries;
+
+fn first_of(block: &Block) -> Index {
+    block[0].position.index
 }
 
-impl Block {
-    fn entries(&self) -> &[Entry] {
-        &self.record.entries[..self.count]
-    }
+fn last_of(block: &Block) -> Index {
+    block[block.len() - 1].position.index
+}
 
-    fn last(&self) -> Index {
-        Index(self.first.0 + self.count as u64 - 1)
-    }
-
-    /// How many of its entries are at or before `index`.
-    fn count_through(&self, index: Index) -> usize {
-        self.count.min((index.0 + 1).saturating_sub(self.first.0) as usize)
-    }
+/// How many of its entries are at or before `index`.
+fn count_through(block: &Block, index: Index) -> usize {
+    block.len().min((index.0 + 1).saturating_sub(first_of(block).0) as usize)
 }
 
 /// Neighbouring entries of the cache.
@@ -74,8 +69,13 @@ impl<'a> Stretch<'a> {
 
     /// The entries, to go elsewhere.
     pub fn to_entries(&self) -> Entries {
-        if let Self { count: 1, cache, block, from, .. } = *self {
-            return cache.blocks[block].record.entries[from].clone().into();
+        let Self { cache, block, from, count, .. } = *self;
+        let block = &cache.blocks[block];
+        if count == 1 {
+            return block[from].clone().into();
+        }
+        if from + count <= block.len() {
+            return block.part(from..from + count);
         }
         self.iter().cloned().collect()
     }
@@ -87,91 +87,94 @@ impl<'a> Stretch<'a> {
 
     /// The entries, as they lie together.
     pub fn slices(&self) -> impl Iterator<Item = &'a [Entry]> + Clone + use<'a> {
-        let &Self { cache, block, mut from, mut count, .. } = self;
-        cache.blocks.range(block..).map_while(move |block| {
-            let entries = &block.entries()[from..];
+        let &Self { cache, mut block, mut from, mut count, .. } = self;
+        iter::from_fn(move || {
+            if count == 0 {
+                return None;
+            }
+            let entries = &cache.blocks[block][from..];
             let entries = &entries[..entries.len().min(count)];
-            from = 0;
-            count -= entries.len();
-            (!entries.is_empty()).then_some(entries)
+            (block, from, count) = (block + 1, 0, count - entries.len());
+            Some(entries)
         })
     }
 }
 
 impl EntryCache {
     pub(crate) fn new(bytes_max: usize) -> Self {
-        Self { blocks: VecDeque::new(), bytes: 0, bytes_max, unapplied_bytes: 0, applied: Index(0) }
+        Self {
+            blocks: VecDeque::new(),
+            newest: NO_BLOCK,
+            bytes: 0,
+            bytes_max,
+            unapplied_bytes: 0,
+            applied: Index(0),
+        }
     }
 
     /// The first block that ends at or after `index`. Mostly it is one of the last.
     fn block_at(&self, index: Index) -> usize {
         let near = self.blocks.len().saturating_sub(4);
         for (back, block) in self.blocks.range(near..).rev().enumerate() {
-            if block.first <= index {
-                return self.blocks.len() - back - usize::from(index <= block.last());
+            if first_of(block) <= index {
+                return self.blocks.len() - back - usize::from(index <= last_of(block));
             }
         }
-        self.blocks.partition_point(|block| block.last() < index)
-    }
-
-    /// The newest block, if it is just these entries: mostly they are asked for as
-    /// they came.
-    fn newest_block(&self, first: Index, last: Index) -> Option<&Block> {
-        self.blocks.back().filter(|block| block.first == first && block.last() == last)
+        self.blocks.partition_point(|block| last_of(block) < index)
     }
 
     /// Adds the entries of a record, which come next.
-    pub(crate) fn push(&mut self, record: &Arc<Record>) {
-        let Some(first) = record.entries.first() else { return };
+    pub(crate) fn push(&mut self, entries: Entries) {
+        let [first, ..] = &*entries else { return };
         let first = first.position.index;
-        if let Some(last) = self.blocks.back() {
-            assert_eq!(last.last().next(), first, "entries reach the cache in log order");
-        }
-        let count = record.entries.len();
-        let block = Block { record: record.clone(), first, count, bytes: cost(&record.entries) };
-        self.bytes += block.bytes;
+        let follows = self.newest == NO_BLOCK || self.newest.1.next() == first;
+        assert!(follows, "entries reach the cache in log order");
+        self.newest = (first, last_of(&entries));
+        let bytes = block_bytes(&entries);
+        self.bytes += bytes;
         self.unapplied_bytes += if first > self.applied {
-            block.bytes
+            bytes
         } else {
-            cost(&block.entries()[block.count_through(self.applied)..])
+            cost(&entries[count_through(&entries, self.applied)..])
         };
-        self.blocks.push_back(block);
+        self.blocks.push_back(entries);
     }
 
     /// Forgets the entries from `from` on.
     pub(crate) fn truncate_from(&mut self, from: Index) {
         while let Some(block) = self.blocks.back_mut()
-            && block.last() >= from
+            && last_of(block) >= from
         {
-            let kept = block.count_through(Index(from.0.saturating_sub(1)));
-            let applied = block.count_through(self.applied).max(kept);
-            let bytes = cost(&block.entries()[kept..]);
-            self.unapplied_bytes -= cost(&block.entries()[applied..]);
-            self.bytes -= bytes;
-            block.bytes -= bytes;
-            block.count = kept;
+            let kept = count_through(block, Index(from.0.saturating_sub(1)));
+            let applied = count_through(block, self.applied).max(kept);
+            self.unapplied_bytes -= cost(&block[applied..]);
+            self.bytes -= cost(&block[kept..]);
             if kept == 0 {
                 self.blocks.pop_back();
+            } else {
+                *block = block.part(0..kept);
             }
         }
+        self.newest =
+            self.blocks.back().map_or(NO_BLOCK, |block| (first_of(block), last_of(block)));
     }
 
     /// Notes that entries up to `through` are applied.
     pub(crate) fn mark_applied(&mut self, through: Index) {
-        if let Some(block) = self.newest_block(self.applied.next(), through) {
-            self.unapplied_bytes -= block.bytes;
-            self.applied = through;
+        if through == self.newest.1 {
+            self.unapplied_bytes = 0;
+            self.applied = self.applied.max(through);
             return;
         }
         let mut at = self.block_at(self.applied.next());
         while let Some(block) = self.blocks.get(at)
-            && block.first <= through
+            && first_of(block) <= through
         {
-            let applied = block.count_through(self.applied);
-            let now = block.count_through(through);
+            let applied = count_through(block, self.applied);
+            let now = count_through(block, through);
             self.unapplied_bytes -= match (applied, now) {
-                (0, all) if all == block.count => block.bytes,
-                _ => cost(&block.entries()[applied..now.max(applied)]),
+                (0, all) if all == block.len() => block_bytes(block),
+                _ => cost(&block[applied..now.max(applied)]),
             };
             at += 1;
         }
@@ -183,16 +186,20 @@ impl EntryCache {
     pub(crate) fn evict(&mut self, through: Index) {
         while self.bytes > self.bytes_max
             && let Some(block) = self.blocks.front()
-            && block.last() <= through
+            && last_of(block) <= through
         {
-            self.bytes -= block.bytes;
+            self.bytes -= block_bytes(block);
             self.blocks.pop_front();
+        }
+        if self.blocks.is_empty() {
+            self.newest = NO_BLOCK;
         }
     }
 
     /// Forgets everything: a snapshot up to `applied` replaced the log.
     pub(crate) fn reset(&mut self, applied: Index) {
         self.blocks.clear();
+        self.newest = NO_BLOCK;
         self.bytes = 0;
         self.unapplied_bytes = 0;
         self.applied = applied;
@@ -206,25 +213,30 @@ impl EntryCache {
     /// at least one; `None` if `first` is not cached.
     pub(crate) fn range(&self, first: Index, last: Index, bytes_max: u64) -> Option<Stretch<'_>> {
         let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
-        if let Some(newest) = self.newest_block(first, last)
-            && newest.bytes <= bytes_max
+        if (first, last) == self.newest
+            && let Some(newest) = self.blocks.back()
+            && block_bytes(newest) <= bytes_max
         {
-            let (block, count, bytes) = (self.blocks.len() - 1, newest.count, newest.bytes);
+            let (block, count, bytes) = (self.blocks.len() - 1, newest.len(), block_bytes(newest));
             return Some(Stretch { cache: self, block, from: 0, count, bytes });
         }
+        self.range_of_blocks(first, last, bytes_max)
+    }
+
+    fn range_of_blocks(&self, first: Index, last: Index, bytes_max: usize) -> Option<Stretch<'_>> {
         let at = self.block_at(first);
         let start = self.blocks.get(at)?;
-        if first < start.first || first > last {
+        if first < first_of(start) || first > last {
             return None;
         }
-        let from = start.count_through(Index(first.0 - 1));
+        let from = count_through(start, Index(first.0 - 1));
         let mut stretch = Stretch { cache: self, block: at, from, count: 0, bytes: 0 };
         let (mut block, mut at, mut skipped) = (start, at, from);
         loop {
-            let until = block.count_through(last);
-            let whole = (skipped, until) == (0, block.count);
-            let entries = &block.entries()[skipped..until.max(skipped)];
-            let bytes = if whole { block.bytes } else { cost(entries) };
+            let until = count_through(block, last);
+            let whole = (skipped, until) == (0, block.len());
+            let entries = &block[skipped..until.max(skipped)];
+            let bytes = if whole { block_bytes(block) } else { cost(entries) };
             if stretch.bytes + bytes <= bytes_max {
                 stretch.bytes += bytes;
                 stretch.count += entries.len();
@@ -241,7 +253,7 @@ impl EntryCache {
             }
             at += 1;
             match self.blocks.get(at) {
-                Some(next) if next.first <= last => (block, skipped) = (next, 0),
+                Some(next) if first_of(next) <= last => (block, skipped) = (next, 0),
                 _ => return Some(stretch),
             }
         }
@@ -258,6 +270,11 @@ impl EntryCache {
 /// What an entry counts for, in memory and towards limits in bytes.
 pub(crate) fn entry_cost(entry: &Entry) -> usize {
     entry.payload.len() + OVERHEAD_BYTES
+}
+
+/// What those of a block count for.
+fn block_bytes(block: &Block) -> usize {
+    block.payload_bytes() + block.len() * OVERHEAD_BYTES
 }
 
 /// What entries count for, all together.

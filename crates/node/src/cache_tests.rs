@@ -2,34 +2,27 @@
 
 use super::*;
 use driftless_codec::{Bytes, EntryKind};
-use driftless_raft::{GroupId, HardState};
 
-fn record(term: u64, first: u64, sizes: &[usize]) -> Arc<Record> {
+fn record(term: u64, first: u64, sizes: &[usize]) -> Entries {
     let entry = |(index, &size): (u64, &usize)| Entry {
         position: Position::new(term, index),
         kind: EntryKind::Command,
         payload: Bytes::from(vec![0; size]),
     };
-    Arc::new(Record {
-        group: GroupId(1),
-        hard_state: HardState::default(),
-        truncate_from: None,
-        snapshot: None,
-        entries: (first..).zip(sizes).map(entry).collect(),
-    })
+    (first..).zip(sizes).map(entry).collect()
 }
 
-fn one(term: u64, index: u64) -> Arc<Record> {
+fn one(term: u64, index: u64) -> Entries {
     record(term, index, &[36])
 }
 
 #[test]
 fn it_serves_what_it_holds_and_counts_what_is_not_applied() {
     let mut cache = EntryCache::new(250);
-    cache.push(&record(1, 5, &[36, 36]));
-    cache.push(&record(1, 7, &[]));
+    cache.push(record(1, 5, &[36, 36]));
+    cache.push(record(1, 7, &[]));
     for index in 7..=9 {
-        cache.push(&one(1, index));
+        cache.push(one(1, index));
     }
     let count = |cache: &EntryCache, first, last, bytes| {
         cache.range(Index(first), Index(last), bytes).map(|found| found.count())
@@ -41,7 +34,7 @@ fn it_serves_what_it_holds_and_counts_what_is_not_applied() {
     assert_eq!(count(&cache, 10, 12, 1), None);
 
     cache.truncate_from(Index(9));
-    cache.push(&one(2, 9));
+    cache.push(one(2, 9));
     assert_eq!(cache.holds(Position::new(1, 9)), Some(false));
     assert_eq!(cache.holds(Position::new(2, 9)), Some(true));
 
@@ -53,7 +46,7 @@ fn it_serves_what_it_holds_and_counts_what_is_not_applied() {
     cache.truncate_from(Index(7));
     assert_eq!(cache.unapplied_bytes(), 0);
     cache.reset(Index(20));
-    cache.push(&one(3, 21));
+    cache.push(one(3, 21));
     assert_eq!(cache.unapplied_bytes(), 100);
 }
 
@@ -105,8 +98,8 @@ fn it_is_a_list_of_entries_whatever_the_records_were() {
                 0 | 1 => {
                     let sizes: Vec<usize> = (0..below(6)).map(|_| below(200) as usize).collect();
                     let record = record(term, next, &sizes);
-                    cache.push(&record);
-                    twin.entries.extend(record.entries.iter().cloned());
+                    twin.entries.extend(record.iter().cloned());
+                    cache.push(record);
                     next += sizes.len() as u64;
                 }
                 2 => {
@@ -126,7 +119,7 @@ fn it_is_a_list_of_entries_whatever_the_records_were() {
                 4 => {
                     cache.evict(twin.applied);
                     // By whole records: never what may not go, never while all fits.
-                    let first = cache.blocks.front().map_or(next, |block| block.first.0);
+                    let first = cache.blocks.front().map_or(next, |block| first_of(block).0);
                     let gone = twin.entries.iter().filter(|e| e.position.index.0 < first).count();
                     let all = cost(&twin.entries);
                     assert!(gone == 0 || (all > 2_000 && Index(first - 1) <= twin.applied));

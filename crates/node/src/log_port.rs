@@ -6,7 +6,6 @@ use driftless_log::{AppendError, Disk, Log, ReadError, Record, Room};
 use driftless_raft::{GroupId, Ticket};
 use std::collections::VecDeque;
 use std::io;
-use std::sync::Arc;
 
 /// Records that share one write and one sync, at most.
 const RECORDS_MAX: usize = 4096;
@@ -36,13 +35,13 @@ pub fn run_log_jobs<D: Disk>(
             LogJob::Append { .. } if append_left => left.push_back(job),
             LogJob::Append { ticket, record } => {
                 let mut batch = vec![(ticket, record)];
-                let mut bytes = bytes_of(&batch[0].1);
+                let mut bytes = batch[0].1.entries.payload_bytes();
                 while batch.len() < RECORDS_MAX
                     && bytes < BYTES_MAX
                     && let Some(LogJob::Append { .. }) = jobs.front()
                     && let Some(LogJob::Append { ticket, record }) = jobs.pop_front()
                 {
-                    bytes += bytes_of(&record);
+                    bytes += record.entries.payload_bytes();
                     batch.push((ticket, record));
                 }
                 let unwritten = append(log, batch, done);
@@ -96,18 +95,14 @@ pub fn run_log_jobs<D: Disk>(
     !jobs.is_empty()
 }
 
-fn bytes_of(record: &Record) -> usize {
-    record.entries.iter().map(|entry| entry.payload.len()).sum()
-}
-
 /// Makes records durable, together if they fit, else one by one. Gives back what
 /// there is no room for, and all behind it.
 fn append<D: Disk>(
     log: &mut Log<D>,
-    batch: Vec<(Ticket, Arc<Record>)>,
+    batch: Vec<(Ticket, Record)>,
     done: &mut Vec<LogDone>,
-) -> Vec<(Ticket, Arc<Record>)> {
-    let (tickets, mut records): (Vec<Ticket>, Vec<Arc<Record>>) = batch.into_iter().unzip();
+) -> Vec<(Ticket, Record)> {
+    let (tickets, mut records): (Vec<Ticket>, Vec<Record>) = batch.into_iter().unzip();
     let Some(&last) = tickets.last() else { return Vec::new() };
     match log.append(&records) {
         Ok(()) => {

@@ -8,7 +8,6 @@ use driftless_log::memory::MemoryDisk;
 use driftless_log::{Identity, KnownPeer, Log, Options, Record, SnapshotMeta};
 use driftless_raft::{GroupId, HardState, Membership, NodeId, Position, Term, Ticket};
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 const GROUP: GroupId = GroupId(1);
 
@@ -29,11 +28,11 @@ fn append(ticket: u64, index: u64, bytes: usize) -> LogJob {
         payload: Bytes::from(vec![7; bytes]),
     };
     let record = Record { entries: entry.into(), ..claim(1) };
-    LogJob::Append { ticket: Ticket(ticket), record: Arc::new(record) }
+    LogJob::Append { ticket: Ticket(ticket), record }
 }
 
 fn vote(ticket: u64, term: u64) -> LogJob {
-    LogJob::Append { ticket: Ticket(ticket), record: Arc::new(claim(term)) }
+    LogJob::Append { ticket: Ticket(ticket), record: claim(term) }
 }
 
 fn claim(term: u64) -> Record {

@@ -7,7 +7,6 @@ use crate::port::{LogDone, LogJob, ReadFailure};
 use driftless_log::{KnownPeer, Record, Recovered, Room, SnapshotMeta};
 use driftless_raft::{GroupId, HardState, Index, Membership, NodeId, Run, Trail};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 /// There is always room.
 const ROOM: Room = Room { claimed_bytes: u64::MAX / 4, low_space: false };
@@ -40,7 +39,7 @@ impl MemoryLog {
     }
 
     /// Appends a record, which is as durable as it will be at once.
-    pub fn append(&mut self, record: &Arc<Record>) {
+    pub fn append(&mut self, record: Record) {
         if let Some(from) = record.truncate_from {
             self.entries.truncate_from(from);
             self.last = self.last.min(from.previous());
@@ -48,10 +47,10 @@ impl MemoryLog {
         if let Some(meta) = &record.snapshot {
             self.begin_after(meta);
         }
-        self.entries.push(record);
         if let Some(last) = record.entries.last() {
             self.last = last.position.index;
         }
+        self.entries.push(record.entries);
         self.hard_state = record.hard_state;
     }
 
@@ -59,7 +58,7 @@ impl MemoryLog {
     pub fn run(&mut self, job: LogJob) -> LogDone {
         match job {
             LogJob::Append { ticket, record } => {
-                self.append(&record);
+                self.append(record);
                 LogDone::Appended { ticket, room: ROOM }
             }
             LogJob::Read { id, first, last, bytes_max } => {
@@ -153,7 +152,7 @@ mod tests {
             snapshot: None,
             entries: entries.iter().map(entry).collect(),
         };
-        let done = log.run(LogJob::Append { ticket: Ticket(1), record: Arc::new(record) });
+        let done = log.run(LogJob::Append { ticket: Ticket(1), record });
         assert!(matches!(done, LogDone::Appended { ticket: Ticket(1), .. }));
     }
 
@@ -206,7 +205,7 @@ mod tests {
             snapshot: Some(Box::new(installed.clone())),
             entries: Entries::NONE,
         };
-        log.run(LogJob::Append { ticket: Ticket(2), record: Arc::new(record) });
+        log.run(LogJob::Append { ticket: Ticket(2), record });
         assert!(log.recovered().trail.is_empty());
         append(&mut log, None, &[(2, 10)]);
         assert_eq!(log.recovered().trail.last(), Position::new(2, 10));

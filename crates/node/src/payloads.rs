@@ -9,7 +9,6 @@ use driftless_codec::membership::encode_membership;
 use driftless_codec::{Entries, Entry, EntryKind};
 use driftless_log::{Record, SnapshotMeta};
 use driftless_raft::{GroupId, Index, Persist, Position, Run, Source};
-use std::sync::Arc;
 
 /// The payloads of one member's log, as far as they are in memory.
 #[derive(Debug)]
@@ -51,14 +50,14 @@ impl Payloads {
     /// # Panics
     ///
     /// If the step is about other entries than were offered.
-    pub fn record(&mut self, persist: &Persist, applied: Index) -> Arc<Record> {
+    pub fn record(&mut self, persist: &Persist, applied: Index) -> Record {
         let &Persist { hard_state, truncate_from, ref runs, ref memberships, ref source, .. } =
             persist;
         if let Some(from) = truncate_from {
             self.cache.truncate_from(from);
         }
         let mut snapshot = None;
-        let mut entries: Entries = match source {
+        let mut entries = match source {
             Source::HardState => Entries::NONE,
             Source::Noop => unplaced(EntryKind::Noop, Bytes::new()).into(),
             Source::Membership => memberships
@@ -67,12 +66,9 @@ impl Payloads {
                 .collect(),
             Source::Proposal => self.offered.take(),
             Source::Append { .. } => {
-                let mut arriving = self.offered.take();
-                let first = runs.first().map_or(Index(u64::MAX), |run| run.first);
                 // The part that is here already comes first.
-                let here = arriving.partition_point(|entry| entry.position.index < first);
-                arriving.skip(here);
-                arriving
+                leave_out_before(runs, &mut self.offered);
+                self.offered.take()
             }
             Source::Snapshot { last, membership } => {
                 self.cache.reset(applied);
@@ -83,11 +79,11 @@ impl Payloads {
                 Entries::NONE
             }
         };
-        place(runs, &mut entries);
-        let group = self.group;
-        let record = Arc::new(Record { group, hard_state, truncate_from, snapshot, entries });
-        self.cache.push(&record);
-        record
+        if !matches!(source, Source::Append { .. }) {
+            entries.place(runs);
+        }
+        self.cache.push(entries.clone());
+        Record { group: self.group, hard_state, truncate_from, snapshot, entries }
     }
 
     /// The entries from `first` to `last`, as many as fit into `bytes_max` but
@@ -113,24 +109,24 @@ impl Payloads {
     }
 }
 
-/// Gives `entries` their places in the log.
-fn place(runs: &[Run], entries: &mut [Entry]) {
-    if let ([run], [entry]) = (runs, &mut *entries)
-        && run.first == run.last
-    {
-        entry.position = Position { term: run.term, index: run.first };
-        return;
+/// Leaves out of entries that stand in their places what comes before `runs`.
+fn leave_out_before(runs: &[Run], entries: &mut Entries) {
+    let first = runs.first().map_or(Index(u64::MAX), |run| run.first);
+    if entries.first().is_some_and(|entry| entry.position.index < first) {
+        let before = entries.partition_point(|entry| entry.position.index < first);
+        *entries = entries.part(before..entries.len());
     }
-    let wanted: u64 = runs.iter().map(Run::count).sum();
-    assert_eq!(wanted, entries.len() as u64, "every entry to persist has its bytes");
-    let mut rest = entries;
-    for run in runs {
-        let (entries, after) = rest.split_at_mut(run.count() as usize);
-        for (entry, index) in entries.iter_mut().zip(run.first.0..) {
-            entry.position = Position { term: run.term, index: Index(index) };
-        }
-        rest = after;
-    }
+    let count: u64 = runs.iter().map(Run::count).sum();
+    assert_eq!(count, entries.len() as u64, "every entry to persist has its bytes");
+    debug_assert!(stand_in(runs, entries), "what arrives stands in its places");
+}
+
+fn stand_in(runs: &[Run], entries: &[Entry]) -> bool {
+    let of = |run: &Run| {
+        let term = run.term;
+        (run.first.0..=run.last.0).map(move |index| Position { term, index: Index(index) })
+    };
+    entries.iter().map(|entry| entry.position).eq(runs.iter().flat_map(of))
 }
 
 /// An entry that is yet to get its place in the log.

@@ -51,8 +51,9 @@ impl LogRoom {
 
     /// A record goes to the log.
     pub(crate) fn hand_over(&mut self, ticket: Ticket, record: &Record) {
-        let entries = record.entries.iter().map(|entry| entry_bytes(entry.payload.len()));
-        let bytes = RECORD_BYTES + entries.sum::<u64>();
+        let entries = &record.entries;
+        let bytes =
+            RECORD_BYTES + entries.payload_bytes() as u64 + entries.len() as u64 * ENTRY_BYTES;
         self.under_way.push_back((ticket, bytes));
         self.under_way_bytes += bytes;
     }

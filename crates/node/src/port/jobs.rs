@@ -4,7 +4,6 @@ use bytes::Bytes;
 use driftless_codec::Entry;
 use driftless_log::{KnownPeer, Record, Room, SnapshotMeta};
 use driftless_raft::{Index, NodeId, Position, Ticket};
-use std::sync::Arc;
 
 /// Work for the log's thread.
 #[derive(Debug)]
@@ -13,8 +12,8 @@ pub enum LogJob {
     Append {
         /// Comes back in [`LogDone::Appended`].
         ticket: Ticket,
-        /// What; the node keeps a share of it, to send and to apply from.
-        record: Arc<Record>,
+        /// What; the node keeps a share of the entries, to send and to apply from.
+        record: Record,
     },
     /// Read entries back.
     Read {
