@@ -322,6 +322,7 @@ impl Node {
             applied_index: self.applier.applied.index,
             snapshot: self.snapshots.newest.as_ref().map(|newest| newest.last),
             low_space: self.room.is_low(),
+            is_witness: self.is_witness(),
         }
     }
 

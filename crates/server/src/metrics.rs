@@ -146,7 +146,10 @@ impl Text {
 pub fn render<B: Backend>(services: &Services<B>) -> String {
     let mut text = Text(String::with_capacity(16 << 10));
     raft(&mut text, services);
-    store(&mut text, services);
+    // A witness has none, and shall not look as if it had an empty one.
+    if !services.is_witness() {
+        store(&mut text, services);
+    }
     calls(&mut text, services.metrics());
     process(&mut text, services.metrics());
     text.0
@@ -221,6 +224,11 @@ fn raft<B: Backend>(text: &mut Text, services: &Services<B>) {
         node.bytes_in,
     );
 
+    text.gauge(
+        "driftless_is_witness",
+        "Whether this member votes and holds no data. 1 if so, 0 otherwise.",
+        u8::from(services.is_witness()),
+    );
     text.gauge("driftless_raft_term", "The current term.", status.term.0);
     text.gauge(
         "driftless_raft_first_index",

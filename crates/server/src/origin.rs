@@ -1,11 +1,11 @@
 //! Who a member is, and how it begins: from its options, from its data directory,
 //! or from the members of the cluster that it joins.
 
-use crate::config::{ServeConfig, Url};
+use crate::config::{InitialMember, ServeConfig, Url};
 use crate::pb;
 use crate::serve::ServeError;
 use crate::service::{Identity, urls_of};
-use driftless::{ClusterId, Found, LookupError, NodeId, lookup, owner_of};
+use driftless::{ClusterId, Found, LookupError, MemberKind, NodeId, lookup, owner_of};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -27,6 +27,8 @@ pub(crate) enum Begins {
 pub(crate) struct Origin {
     pub(crate) identity: Identity,
     pub(crate) begins: Begins,
+    /// Whether the others know it as a witness, as far as they were asked.
+    pub(crate) is_witness: bool,
     /// Where members are reached, itself included, as far as the options say.
     pub(crate) addresses: BTreeMap<NodeId, String>,
 }
@@ -145,7 +147,7 @@ fn founding(config: &ServeConfig, begins: Begins) -> Origin {
     let address = |member: &pb::Member| (NodeId(member.id), member.peer_urls.join(","));
     let addresses = members.iter().map(address).collect();
     let identity = Identity { cluster_id: cluster.id, member_id: own.id, members };
-    Origin { identity, begins, addresses }
+    Origin { identity, begins, is_witness: false, addresses }
 }
 
 /// A member that its data directory knows. The others are asked only to notice
@@ -157,7 +159,9 @@ async fn going_on(
 ) -> Result<Origin, ServeError> {
     const PATIENCE: Duration = Duration::from_secs(1);
     let found = timeout(PATIENCE, ask(config)).await;
+    let mut is_witness = false;
     if let Ok(Ok(found)) = found {
+        is_witness = knows_as_witness(&found, node_id);
         let directory = config.data_dir.clone();
         if found.cluster_id != cluster_id {
             let (found, expected) = (cluster_id.0, found.cluster_id.0);
@@ -174,6 +178,7 @@ async fn going_on(
     origin.addresses.insert(node_id, own_urls(config).join(","));
     origin.identity.cluster_id = cluster_id.0;
     origin.identity.member_id = node_id.0;
+    origin.is_witness = is_witness;
     Ok(origin)
 }
 
@@ -207,10 +212,11 @@ async fn joining(config: &ServeConfig) -> Result<Origin, ServeError> {
     let member = |id: &NodeId| {
         let urls = addresses.get(id).map(|address| urls_of(address));
         let own = *id == node_id;
+        let urls = urls.unwrap_or_default();
         pb::Member {
             id: id.0,
-            name: if own { config.name.clone() } else { String::new() },
-            peer_urls: urls.unwrap_or_default(),
+            name: if own { config.name.clone() } else { name_of(config, &urls) },
+            peer_urls: urls,
             client_urls: if own { strings(&config.advertise_client_urls) } else { Vec::new() },
             ..pb::Member::default()
         }
@@ -223,7 +229,21 @@ async fn joining(config: &ServeConfig) -> Result<Origin, ServeError> {
     let cluster_id = found.cluster_id.0;
     let begins = if config.replace_lost_disk { Begins::Replacing } else { Begins::Joining };
     let identity = Identity { cluster_id, member_id: node_id.0, members };
-    Ok(Origin { identity, begins, addresses })
+    let is_witness = knows_as_witness(&found, node_id);
+    Ok(Origin { identity, begins, is_witness, addresses })
+}
+
+/// What `--initial-cluster` calls the member with one of these URLs, if it names it.
+fn name_of(config: &ServeConfig, urls: &[String]) -> String {
+    let is_it =
+        |named: &&InitialMember| strings(&named.peer_urls).iter().any(|url| urls.contains(url));
+    let named = config.initial_cluster.members.iter().find(is_it);
+    named.map(|named| named.name.clone()).unwrap_or_default()
+}
+
+fn knows_as_witness(found: &Found, node_id: NodeId) -> bool {
+    let known = found.members.members.get(&node_id);
+    known.is_some_and(|member| member.kind == MemberKind::Witness)
 }
 
 /// Asks the other members who this one is; one that knows counts before one that

@@ -7,8 +7,8 @@ use crate::metrics::Metrics;
 use crate::origin::{Begins, Origin, OriginError, origin};
 use crate::service::{ETCD_VERSION, Limits, Services};
 use driftless::{
-    Builder, ClusterId, NodeFailure, NodeId, NodeOptions, OpenError, RequestError, Role, Running,
-    StartError, StopReason,
+    Builder, ClusterId, MemberKind, NodeFailure, NodeId, NodeOptions, OpenError, RequestError,
+    Role, Running, StartError, StopReason,
 };
 use driftless_kv::{Command, MemberAttributes, Store};
 use std::collections::BTreeMap;
@@ -161,7 +161,7 @@ pub async fn serve(
     }
     let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::System)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::System)?;
-    let Origin { identity, begins, addresses } = origin(&config).await?;
+    let Origin { identity, begins, is_witness, addresses } = origin(&config).await?;
     log::info!(
         "driftless {} (etcd API {ETCD_VERSION}): this is {}, member {:x} of cluster {:x}, with its \
          data in {}",
@@ -183,7 +183,8 @@ pub async fn serve(
     let clients = listen("listen-client-urls", &config.listen_client_urls)?;
     let operators = listen("listen-metrics-urls", &config.listen_metrics_urls)?;
     let who = (ClusterId(identity.cluster_id), NodeId(identity.member_id));
-    let node = start_node(&config, who, begins, addresses).map_err(ServeError::Start)?;
+    let options = NodeOptions { witness: is_witness, ..node_options(&config, who.1) };
+    let node = start_node(&config, who, begins, addresses, options).map_err(ServeError::Start)?;
     let attributes = attributes(&config, identity.member_id);
     let services =
         Services::new(node.handle(), identity, limits(&config), Arc::new(Metrics::default()));
@@ -259,8 +260,12 @@ pub async fn serve(
 async fn publish<B: Backend>(backend: B, attributes: MemberAttributes) {
     loop {
         let deadline = Instant::now() + REQUEST_TIMEOUT;
+        let barrier = backend.read_barrier(deadline).await;
+        if barrier == Err(RequestError::Witness) {
+            return ready_as_witness(&backend).await;
+        }
         // What was said before may stand in the log and not be applied yet.
-        if backend.read_barrier(deadline).await.is_ok() {
+        if barrier.is_ok() {
             if backend.reader().members().contains(&attributes) {
                 log::info!("ready to serve client requests");
                 return;
@@ -274,6 +279,23 @@ async fn publish<B: Backend>(backend: B, attributes: MemberAttributes) {
             }
         }
         sleep(PUBLISH_AGAIN).await;
+    }
+}
+
+/// A witness tells nobody anything: it writes nothing, and others have said its name. It is
+/// ready when it hears a leader, and has heard from it what it is.
+async fn ready_as_witness<B: Backend>(backend: &B) {
+    let own = backend.status().node_id;
+    let mut status = backend.watch_status();
+    let mut members = backend.watch_members();
+    let is_told = |members: &driftless::Members| {
+        members.members.get(&own).is_some_and(|member| member.kind == MemberKind::Witness)
+    };
+    // An error says that the node has ended.
+    if status.wait_for(|status| status.leader.is_some()).await.is_ok()
+        && members.wait_for(is_told).await.is_ok()
+    {
+        log::info!("ready as a witness: this member votes, and holds no data");
     }
 }
 
@@ -318,8 +340,8 @@ fn start_node(
     (cluster_id, node_id): (ClusterId, NodeId),
     begins: Begins,
     addresses: BTreeMap<NodeId, String>,
+    options: NodeOptions,
 ) -> Result<Running<Store>, StartError> {
-    let options = node_options(config, node_id);
     let mut builder = Builder::new(node_id, cluster_id, &config.data_dir, Store::new());
     for (member, address) in addresses {
         builder = builder.member(member, address);

@@ -204,6 +204,40 @@ impl Status {
     /// A learner is asked for what it does not serve.
     pub const LEARNER: Self =
         Self::new(Code::FailedPrecondition, "etcdserver: rpc not supported for learner");
+    /// A witness is asked for what takes data. Reads may be tried elsewhere on this code.
+    pub const WITNESS: Self = Self::new(
+        Code::Unavailable,
+        "driftless: this member is a witness, which votes and holds no data: \
+         ask a member that keeps data",
+    );
+    /// Promotion of a witness.
+    pub const WITNESS_STAYS: Self = Self::new(
+        Code::FailedPrecondition,
+        "driftless: the member is a witness, which holds no data and cannot become another kind of \
+         member: add one that keeps data, then remove the witness",
+    );
+    /// Leadership for a witness.
+    pub const WITNESS_CANNOT_LEAD: Self = Self::new(
+        Code::FailedPrecondition,
+        "etcdserver: bad leader transferee: the member is a witness, which holds no data and cannot \
+         lead",
+    );
+    /// A change after which data could be lost with all who hold it.
+    pub const TOO_MANY_WITNESSES: Self = Self::new(
+        Code::FailedPrecondition,
+        "driftless: a majority could then consist of witnesses, which hold no data: \
+         add members that keep data, or remove a witness first",
+    );
+    /// A witness that is to be added without a name.
+    pub const WITNESS_NAMELESS: Self = Self::new(
+        Code::InvalidArgument,
+        "driftless: a witness is added with its name, for it cannot say it itself",
+    );
+    /// A member cannot be both.
+    pub const LEARNER_OR_WITNESS: Self = Self::new(
+        Code::InvalidArgument,
+        "driftless: a member is added as a learner or as a witness, not as both",
+    );
     /// The server is going.
     pub const STOPPED: Self = Self::new(Code::Unavailable, "etcdserver: server stopped");
 }
@@ -257,6 +291,7 @@ impl From<RequestError> for Status {
             RequestError::NoLeader => Self::NO_LEADER,
             RequestError::TimedOut => Self::TIMED_OUT,
             RequestError::Stopped => Self::STOPPED,
+            RequestError::Witness => Self::WITNESS,
             other => Self::with(Code::Unavailable, format!("etcdserver: {other}")),
         }
     }

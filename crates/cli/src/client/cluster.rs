@@ -151,7 +151,7 @@ impl Cluster {
         Err(unreachable(what, &tried))
     }
 
-    /// Asks the first member that a connection can be had to, once: what
+    /// Asks the first member that a connection can be had to, and that keeps data, once: what
     /// changes something must not be asked for twice.
     pub(super) async fn write<T>(
         &self,
@@ -162,6 +162,10 @@ impl Cluster {
         for endpoint in &self.endpoints {
             match self.attempt(endpoint, &call).await {
                 Ok(Ok(answer)) => return Ok(answer),
+                // It has surely not done it, and another will.
+                Ok(Err(status)) if is_of_a_witness(&status) => {
+                    tried.push((endpoint, describe(&status)));
+                }
                 Ok(Err(status)) if is_silence(&status) => {
                     return Err(Failure::Unreachable(format!(
                         "{what}: {endpoint} did not confirm it: {}\n\
@@ -196,6 +200,10 @@ impl Cluster {
             Ok(answer) => answer,
         })
     }
+}
+
+fn is_of_a_witness(status: &Status) -> bool {
+    status.message() == driftless_server::Status::WITNESS.message
 }
 
 /// Whether the member could not say, rather than said no.

@@ -8,7 +8,9 @@ use clap::Args;
 use driftless_server::pb;
 use driftless_server::pb::client::{ClusterClient, MaintenanceClient};
 use serde_json::{Value, json};
+use std::cell::Cell;
 use tokio::time::timeout;
+use tonic::Status;
 
 /// Show who leads, and how each member of the cluster is
 #[derive(Args)]
@@ -51,6 +53,8 @@ pub(super) async fn members(arguments: &MembersArguments) -> Result<(), Failure>
     print(&table.render(""))
 }
 
+const NO_ADDRESS: &str = "no address for clients is known";
+
 /// What one member said of itself, or why it said nothing.
 struct Answer {
     member: pb::Member,
@@ -79,12 +83,25 @@ pub(super) async fn status(arguments: &StatusArguments) -> Result<(), Failure> {
 pub(super) async fn member_list(cluster: &Cluster, what: &str) -> Result<Vec<pb::Member>, Failure> {
     // Not linearizable: this must work, above all, when there is no leader.
     let request = pb::MemberListRequest { linearizable: false };
+    // A witness knows who the members are, and not where clients reach them.
+    let of_a_witness = Cell::new(None);
     let answer = cluster
         .read(what, async |channel| {
-            ClusterClient::new(channel).member_list(cluster.request(request)).await
+            let answer = ClusterClient::new(channel).member_list(cluster.request(request)).await?;
+            let answer = answer.into_inner();
+            let answerer = answer.header.as_ref().map(|header| header.member_id);
+            let itself = answer.members.iter().find(|member| Some(member.id) == answerer);
+            if itself.is_some_and(is_witness) {
+                of_a_witness.set(Some(answer.members));
+                return Err(Status::unavailable("it is a witness"));
+            }
+            Ok(answer.members)
         })
-        .await?;
-    let mut members = answer.into_inner().members;
+        .await;
+    let mut members = match (answer, of_a_witness.take()) {
+        (Ok(members), _) | (Err(_), Some(members)) => members,
+        (Err(failure), None) => return Err(failure),
+    };
     // They come by id, which says nothing to people.
     members.sort_by(|a, b| a.name.cmp(&b.name).then(a.id.cmp(&b.id)));
     Ok(members)
@@ -92,7 +109,7 @@ pub(super) async fn member_list(cluster: &Cluster, what: &str) -> Result<Vec<pb:
 
 async fn ask(member: pb::Member, patience: std::time::Duration) -> Answer {
     let mut endpoint = String::new();
-    let mut status = Err("it has no address for clients yet".to_owned());
+    let mut status = Err(NO_ADDRESS.to_owned());
     for url in &member.client_urls {
         endpoint.clone_from(url);
         status = match url.parse::<Endpoint>() {
@@ -141,6 +158,12 @@ fn status_table(answers: &[Answer]) -> Table {
                 human_bytes(status.db_size.max(0) as u64),
                 status.version.clone(),
             ]),
+            // It has no address because clients are not to come to it.
+            Err(_) if is_witness(member) => {
+                let dash = || "-".to_owned();
+                let role = "witness".to_owned();
+                table.row([name, dash(), id, role, dash(), dash(), dash(), dash(), dash()]);
+            }
             Err(reason) => {
                 let dash = || "-".to_owned();
                 let role = format!("silent: {reason}");
@@ -156,6 +179,7 @@ fn role(member_id: u64, status: &pb::StatusResponse) -> &'static str {
         0 => "no leader",
         leader if leader == member_id => "leader",
         _ if status.is_learner => "learner",
+        _ if status.role() == pb::MemberRole::Witness => "witness",
         _ => "follower",
     }
 }
@@ -165,6 +189,7 @@ fn complaint(answers: &[Answer]) -> Option<String> {
     for Answer { member, endpoint, status } in answers {
         let name = if member.name.is_empty() { endpoint } else { &member.name };
         match status {
+            _ if is_witness(member) => {}
             Err(reason) => complaints.push(format!("{name} does not answer: {reason}")),
             Ok(status) if status.leader == 0 => {
                 complaints.push(format!("{name} knows no leader; is a majority up?"));
@@ -177,13 +202,17 @@ fn complaint(answers: &[Answer]) -> Option<String> {
     (!complaints.is_empty()).then(|| complaints.join("\n"))
 }
 
+fn is_witness(member: &pb::Member) -> bool {
+    member.role() == pb::MemberRole::Witness
+}
+
 /// What a member is, for people and programs.
 fn kind(member: &pb::Member) -> &'static str {
-    match pb::MemberRole::try_from(member.role) {
+    match member.role() {
         _ if member.is_learner => "learner",
         // It was added as one, or lost its disk: it votes when it has caught up.
-        Ok(pb::MemberRole::Learner) => "voter to be",
-        Ok(pb::MemberRole::Witness) => "witness",
+        pb::MemberRole::Learner => "voter to be",
+        pb::MemberRole::Witness => "witness",
         _ => "voter",
     }
 }
@@ -213,6 +242,7 @@ fn answer_json(answer: &Answer) -> Value {
             object["version"] = status.version.clone().into();
             object["errors"] = status.errors.clone().into();
         }
+        Err(_) if is_witness(&answer.member) => object["role"] = "witness".into(),
         Err(reason) => object["silent"] = reason.clone().into(),
     }
     object

@@ -32,10 +32,13 @@ pub(crate) enum MemberCommand {
 The cluster takes the new member in without a vote, sends it everything once it runs,
 and lets it vote as soon as it has caught up: adding one that is slow to come, or never
 comes, costs the others nothing. With --learner it gets no vote before `driftless member
-promote`. What is printed says how to start it.
+promote`. With --witness it votes from now on, whether it runs or not, and never holds any
+data: the third of two places, on whatever small machine (docs/beyond-etcd.md). What is
+printed says how to start it.
 
 Examples:
   driftless member add n4 --peer-urls http://10.0.0.4:2380
+  driftless member add w --witness --peer-urls http://10.0.0.6:2380
   driftless member add reader --learner --peer-urls http://10.0.0.5:2380 --json")]
 pub(crate) struct AddArguments {
     /// The name that it will be started under
@@ -46,6 +49,9 @@ pub(crate) struct AddArguments {
     /// It learns all there is and does not vote until it is promoted
     #[arg(long)]
     learner: bool,
+    /// It votes, stores no data and never leads; what it is, it stays
+    #[arg(long, conflicts_with = "learner")]
+    witness: bool,
     #[command(flatten)]
     connection: Connection,
 }
@@ -125,9 +131,17 @@ pub(super) async fn run(command: MemberCommand) -> Result<(), Failure> {
 }
 
 async fn add(arguments: AddArguments) -> Result<(), Failure> {
-    let AddArguments { name, peer_urls, learner, connection } = arguments;
+    let AddArguments { name, peer_urls, learner, witness, connection } = arguments;
     let cluster = connection.cluster()?;
-    let request = pb::MemberAddRequest { peer_urls, is_learner: learner };
+    if witness {
+        knows_witnesses(&cluster).await?;
+    }
+    let request = pb::MemberAddRequest {
+        peer_urls,
+        is_learner: learner,
+        is_witness: witness,
+        name: if witness { name.clone() } else { String::new() },
+    };
     let answer = cluster
         .write("member add", async |channel| {
             ClusterClient::new(channel).member_add(cluster.request(request.clone())).await
@@ -145,8 +159,11 @@ async fn add(arguments: AddArguments) -> Result<(), Failure> {
             "initial_cluster": initial_cluster,
         }));
     }
-    let votes =
-        if learner { "does not vote until it is promoted" } else { "votes when it has caught up" };
+    let votes = match () {
+        () if learner => "does not vote until it is promoted",
+        () if witness => "votes from now on, and holds no data",
+        () => "votes when it has caught up",
+    };
     let urls = added.peer_urls.join(",");
     print(&format!(
         "added {name} as member {:x} of cluster {cluster_id:x}; it {votes}\n\
@@ -158,6 +175,18 @@ async fn add(arguments: AddArguments) -> Result<(), Failure> {
          \x20   --initial-cluster-state existing\n",
         added.id
     ))
+}
+
+/// A server that knows of no witnesses would add a voter.
+async fn knows_witnesses(cluster: &Cluster) -> Result<(), Failure> {
+    let members = member_list(cluster, "member add").await?;
+    if members.iter().any(|member| member.role() == pb::MemberRole::Unknown) {
+        return Err(Failure::new(
+            "member add: this cluster knows of no witnesses (is it etcd's?): add a member that \
+             keeps data",
+        ));
+    }
+    Ok(())
 }
 
 /// `--initial-cluster` for the member that was added. One that has not started

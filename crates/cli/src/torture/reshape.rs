@@ -103,7 +103,8 @@ impl Cluster {
         let member = self.to_come.pop().expect("there are as many as it takes");
         let began = Instant::now();
         let url = member.peer_url();
-        let request = pb::MemberAddRequest { peer_urls: vec![url.clone()], is_learner: false };
+        let peer_urls = vec![url.clone()];
+        let request = pb::MemberAddRequest { peer_urls, ..pb::MemberAddRequest::default() };
         let added = async |mut client: ClusterClient| {
             match client.member_add(request.clone()).await {
                 // It was done the last time, and we were not told.

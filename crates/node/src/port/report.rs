@@ -348,4 +348,6 @@ pub struct Status {
     pub snapshot: Option<Position>,
     /// Whether the disk is nearly full.
     pub low_space: bool,
+    /// Whether this member votes and holds no data.
+    pub is_witness: bool,
 }

@@ -84,10 +84,14 @@ impl Query<'_> {
     }
 }
 
-/// etcd's old check: a leader, and a read (linearizable unless told otherwise).
+/// etcd's old check: a leader, and a read (linearizable unless told otherwise). A witness,
+/// which cannot read, is as it should be if it knows a leader, and says what it is.
 async fn health<B: Backend>(services: &Services<B>, query: &Query<'_>) -> Page {
     let reason = if services.backend().status().leader.is_none() {
         Some("RAFT NO LEADER".to_owned())
+    } else if services.is_witness() {
+        let text = "{\"health\":\"true\",\"reason\":\"witness: it votes, and holds no data\"}";
+        return plain(OK, JSON, text);
     } else if query.is_true("serializable") {
         None
     } else {

@@ -68,6 +68,14 @@ pub struct MemberAddRequest {
     /// Whether it is to learn, and not to vote until it is promoted.
     #[prost(bool, tag = "2")]
     pub is_learner: bool,
+    /// Whether it is to vote and hold no data. etcd has no such field, and none of this
+    /// number; it would add a voter.
+    #[prost(bool, tag = "1001")]
+    pub is_witness: bool,
+    /// The name of a witness, which cannot say it itself: it writes nothing. Not in etcd
+    /// either, where members say their names when they start.
+    #[prost(string, tag = "1002")]
+    pub name: String,
 }
 
 /// The answer to a [`MemberAddRequest`].

@@ -48,6 +48,9 @@ pub struct StatusResponse {
     /// Whether a downgrade is under way.
     #[prost(message, optional, tag = "13")]
     pub downgrade_info: Option<DowngradeInfo>,
+    /// What the member is now, a [`MemberRole`](super::MemberRole). etcd has no such field.
+    #[prost(enumeration = "super::MemberRole", tag = "1001")]
+    pub role: i32,
 }
 
 /// Whether a downgrade is under way.

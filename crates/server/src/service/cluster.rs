@@ -14,7 +14,7 @@ use crate::status::Status;
 use bytes::Bytes;
 use driftless::raft::{Change, ChangeRefusal};
 use driftless::{MemberChange, MemberKind, Members, NodeId, RequestError};
-use driftless_kv::{Command, MemberIntent};
+use driftless_kv::{Command, MemberAttributes, MemberIntent};
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -38,6 +38,7 @@ impl<B: Backend> Services<B> {
         call: Call,
     ) -> Result<pb::MemberAddResponse, Status> {
         let urls = peer_urls(&request.peer_urls)?;
+        let intent = Intent::of(&request)?;
         let present =
             self.members_to_change(call, |voters| voters.may_add(request.is_learner)).await?;
         if takes_url(&present, &urls, None) {
@@ -49,16 +50,30 @@ impl<B: Backend> Services<B> {
         }
 
         let id = self.new_member_id(&urls);
-        if request.is_learner {
-            self.declare(id, MemberIntent::Learner, call.deadline)
-                .await
-                .map_err(|error| call.refusal(error))?;
+        let said = match &intent {
+            Intent::Voter => None,
+            Intent::Learner => Some(Command::Declare { id, intent: MemberIntent::Learner }),
+            // Where it serves clients is nobody's affair: it has nothing for them, and those
+            // that follow the list of members must not come to it.
+            Intent::Witness(name) => {
+                let name = Bytes::copy_from_slice(name.as_bytes());
+                let client_urls = Vec::new();
+                Some(Command::Publish(MemberAttributes { id, name, client_urls }))
+            }
+        };
+        if let Some(said) = &said {
+            let said = self.backend().propose(said.encode(), call.deadline).await;
+            said.map_err(|error| call.refusal(error))?;
         }
         let contacts = BTreeMap::from([(NodeId(id), urls.join(","))]);
-        let change = MemberChange { contacts, ..Change::AddLearner(NodeId(id)).into() };
+        let change = match intent {
+            Intent::Voter | Intent::Learner => Change::AddLearner(NodeId(id)),
+            Intent::Witness(_) => Change::AddWitness(NodeId(id)),
+        };
+        let change = MemberChange { contacts, ..change.into() };
         if let Err(error) = self.backend().change_members(change, call.deadline).await {
             // Unless it may come yet.
-            if request.is_learner && error != RequestError::TimedOut {
+            if said.is_some() && error != RequestError::TimedOut {
                 let _ = self.declare(id, MemberIntent::Gone, call.deadline).await;
             }
             return Err(refusal(error, call));
@@ -128,6 +143,9 @@ impl<B: Backend> Services<B> {
         let Some(member) = present.iter().find(|member| member.id == id) else {
             return Err(Status::MEMBER_NOT_FOUND);
         };
+        if member.role == pb::MemberRole::Witness as i32 {
+            return Err(Status::WITNESS_STAYS);
+        }
         if !member.is_learner {
             return Err(Status::NOT_LEARNER);
         }
@@ -152,8 +170,10 @@ impl<B: Backend> Services<B> {
             return done;
         }
         let members = self.backend().members().members;
-        if members.get(&to).is_none_or(|member| member.kind != MemberKind::Voter) {
-            return Err(Status::BAD_TRANSFEREE);
+        match members.get(&to).map(|member| member.kind) {
+            Some(MemberKind::Voter) => {}
+            Some(MemberKind::Witness) => return Err(Status::WITNESS_CANNOT_LEAD),
+            Some(MemberKind::Learner) | None => return Err(Status::BAD_TRANSFEREE),
         }
         match self.backend().transfer_leadership(to, call.deadline).await {
             Ok(()) => done,
@@ -280,6 +300,8 @@ impl<B: Backend> Services<B> {
         let is_learner =
             self.learns() && self.backend().reader().declared_learners().contains(&own);
         self.inner.is_learner.store(is_learner, Ordering::Relaxed);
+        let is_witness = self.backend().status().is_witness;
+        self.inner.is_witness.store(is_witness, Ordering::Relaxed);
     }
 
     async fn attend_as_leader(&self) {
@@ -310,6 +332,26 @@ impl<B: Backend> Services<B> {
     }
 }
 
+/// What a new member is meant to be.
+enum Intent {
+    Voter,
+    Learner,
+    /// Its name.
+    Witness(String),
+}
+
+impl Intent {
+    fn of(request: &pb::MemberAddRequest) -> Result<Self, Status> {
+        match (request.is_learner, request.is_witness) {
+            (true, true) => Err(Status::LEARNER_OR_WITNESS),
+            (true, false) => Ok(Self::Learner),
+            (false, true) if request.name.is_empty() => Err(Status::WITNESS_NAMELESS),
+            (false, true) => Ok(Self::Witness(request.name.clone())),
+            (false, false) => Ok(Self::Voter),
+        }
+    }
+}
+
 /// How often a leader looks whether a learner has caught up.
 const ATTEND_EVERY: Duration = Duration::from_millis(100);
 /// The same where there is none.
@@ -326,6 +368,7 @@ fn refusal(error: RequestError, call: Call) -> Status {
             ChangeRefusal::NotCaughtUp(_) => Status::LEARNER_NOT_READY,
             ChangeRefusal::NoVoters => Status::NOT_ENOUGH_STARTED,
             ChangeRefusal::QuorumUnreachable => Status::UNHEALTHY,
+            ChangeRefusal::TooManyWitnesses => Status::TOO_MANY_WITNESSES,
             _ => error.into(),
         },
         RequestError::IdRemoved(_) => Status::MEMBER_NOT_FOUND,

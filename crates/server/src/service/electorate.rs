@@ -37,9 +37,12 @@ impl Electorate {
         let voter = |member: &pb::Member| {
             let reached_for = reached_for(member.id);
             let is_itself = member.id == own;
+            // A witness does not say its name itself.
+            let is_witness = member.role == pb::MemberRole::Witness as i32;
+            let is_heard = !is_witness || is_itself || reached_for.is_some();
             Voter {
                 id: member.id,
-                is_started: !member.name.is_empty(),
+                is_started: !member.name.is_empty() && is_heard,
                 is_reached: is_itself || reached_for.is_some(),
                 is_healthy: is_itself || reached_for.is_some_and(|time| time > HEALTHY_AFTER),
             }
@@ -166,6 +169,20 @@ mod tests {
         assert_eq!(five.may_remove(1), no);
         assert_eq!(electorate(2, &[None, LONG]).may_remove(1), Ok(()));
         assert_eq!(electorate(3, &[None, None, None]).may_remove(9), Ok(()), "nobody");
+    }
+
+    /// Others say its name when it is added: it has started when it is met.
+    #[test]
+    fn a_witness_has_started_when_it_is_met() {
+        let role = pb::MemberRole::Witness as i32;
+        let voter = |id| pb::Member { id, name: "said".to_owned(), ..pb::Member::default() };
+        let members = [voter(0), voter(1), pb::Member { role, ..voter(2) }];
+        let reached = |id: u64| [None, LONG, None][id as usize];
+        let away = Electorate::of(&members, 0, reached);
+        assert_eq!(away.may_remove(1), Err(Status::NOT_ENOUGH_STARTED));
+        assert_eq!(away.may_remove(2), Ok(()));
+        let met = Electorate::of(&members, 0, |_| LONG);
+        assert_eq!(met.may_remove(1), Ok(()));
     }
 
     #[test]

@@ -24,10 +24,15 @@ impl<B: Backend> Services<B> {
         if !KNOWN.contains(&request.service.as_str()) {
             return Err(Status::new(Code::NotFound, "unknown service"));
         }
-        Ok(pb::HealthCheckResponse { status: self.serving() as i32 })
+        Ok(pb::HealthCheckResponse { status: self.serving(&request.service) as i32 })
     }
 
-    fn serving(&self) -> ServingStatus {
+    /// Whoever sends clients to those that serve must not send them to a witness.
+    fn serving(&self, service: &str) -> ServingStatus {
+        let takes_data = matches!(service, "" | "etcdserverpb.KV" | "etcdserverpb.Watch");
+        if self.is_witness() && takes_data {
+            return ServingStatus::NotServing;
+        }
         if self.backend().status().leader.is_some() {
             ServingStatus::Serving
         } else {
@@ -51,7 +56,8 @@ impl<B: Backend> Services<B> {
         let mut last = None;
         loop {
             status.borrow_and_update();
-            let now = if known { self.serving() } else { ServingStatus::ServiceUnknown };
+            let now =
+                if known { self.serving(&request.service) } else { ServingStatus::ServiceUnknown };
             if last != Some(now) {
                 last = Some(now);
                 let response = encode(&pb::HealthCheckResponse { status: now as i32 });

@@ -5,10 +5,14 @@ use crate::backend::Backend;
 use crate::pb;
 use crate::status::{Code, Status};
 
+/// What a witness says of itself to tools that know no such kind of member.
+const WITNESS_NOTE: &str = "driftless: this member is a witness: it votes, and holds no data";
+
 impl<B: Backend> Services<B> {
     pub(super) fn member_status(&self) -> pb::StatusResponse {
         let status = self.backend().status();
         let reader = self.backend().reader();
+        let is_witness = self.is_witness();
         let size = reader.size();
         let mut errors = Vec::new();
         if status.leader.is_none() {
@@ -17,21 +21,32 @@ impl<B: Backend> Services<B> {
         if status.low_space {
             errors.push("driftless: the disk is nearly full".to_owned());
         }
+        if is_witness {
+            errors.push(WITNESS_NOTE.to_owned());
+        }
+        // It has no store; the one in this process was never given anything.
+        let stored = |what| if is_witness { 0 } else { what };
+        let role = match () {
+            () if is_witness => pb::MemberRole::Witness,
+            () if self.learns() => pb::MemberRole::Learner,
+            () => pb::MemberRole::Voter,
+        };
         pb::StatusResponse {
-            header: Some(self.header(reader.revision())),
+            header: Some(self.header(stored(reader.revision()))),
             version: ETCD_VERSION.to_owned(),
-            db_size: size.total_bytes as i64,
+            db_size: stored(size.total_bytes as i64),
             leader: status.leader.map_or(0, |leader| leader.0),
             raft_index: status.commit_index.0,
             raft_term: status.term.0,
             raft_applied_index: status.applied_index.0,
             errors,
-            db_size_in_use: size.in_use_bytes as i64,
+            db_size_in_use: stored(size.in_use_bytes as i64),
             // As it is now: a voter to be is one, too.
             is_learner: self.learns(),
             storage_version: ETCD_CLUSTER_VERSION.to_owned(),
             db_size_quota: self.limits().quota_bytes as i64,
             downgrade_info: Some(pb::DowngradeInfo::default()),
+            role: role as i32,
         }
     }
 

@@ -155,6 +155,8 @@ struct Inner<B> {
     stopping: tokio::sync::watch::Sender<bool>,
     /// Whether this member is meant to learn, and does: then it serves little.
     is_learner: AtomicBool,
+    /// Whether this member votes and holds no data: then it serves even less.
+    is_witness: AtomicBool,
 }
 
 impl<B: Backend> Services<B> {
@@ -163,7 +165,9 @@ impl<B: Backend> Services<B> {
         let watches = watch::Hub::new(&backend, &metrics);
         let stopping = tokio::sync::watch::Sender::new(false);
         let is_learner = AtomicBool::new(false);
-        let inner = Inner { backend, identity, limits, metrics, watches, stopping, is_learner };
+        let is_witness = AtomicBool::new(backend.status().is_witness);
+        let inner =
+            Inner { backend, identity, limits, metrics, watches, stopping, is_learner, is_witness };
         Self { inner: Arc::new(inner) }
     }
 
@@ -194,9 +198,7 @@ impl<B: Backend> Services<B> {
 
     /// Answers a unary call: one message in, one framed message out.
     pub async fn unary(&self, method: Method, message: Bytes, call: Call) -> Result<Bytes, Status> {
-        if self.is_learner() && !serves_as_learner(method, &message) {
-            return Err(Status::LEARNER);
-        }
+        self.check_kind(method, &message)?;
         if call.require_leader && self.backend().status().leader.is_none() {
             return Err(Status::NO_LEADER);
         }
@@ -239,9 +241,7 @@ impl<B: Backend> Services<B> {
         responses: Responses,
         call: Call,
     ) -> Result<(), Status> {
-        if self.is_learner() && !serves_as_learner(method, &Bytes::new()) {
-            return Err(Status::LEARNER);
-        }
+        self.check_kind(method, &Bytes::new())?;
         if call.require_leader && self.backend().status().leader.is_none() {
             return Err(Status::NO_LEADER);
         }
@@ -255,6 +255,22 @@ impl<B: Backend> Services<B> {
     /// Whether this member is meant to learn, and does.
     fn is_learner(&self) -> bool {
         self.inner.is_learner.load(Ordering::Relaxed)
+    }
+
+    /// Whether this member votes and holds no data.
+    pub(crate) fn is_witness(&self) -> bool {
+        self.inner.is_witness.load(Ordering::Relaxed)
+    }
+
+    /// Refuses what this kind of member does not serve.
+    fn check_kind(&self, method: Method, message: &Bytes) -> Result<(), Status> {
+        if self.is_witness() && !serves_as_witness(method) {
+            return Err(Status::WITNESS);
+        }
+        if self.is_learner() && !serves_as_learner(method, message) {
+            return Err(Status::LEARNER);
+        }
+        Ok(())
     }
 
     /// A header at this revision.
@@ -277,6 +293,15 @@ fn serves_as_learner(method: Method, message: &Bytes) -> bool {
         }
         _ => false,
     }
+}
+
+/// What needs no data. (Who the members are, a witness knows, but not whether that is the
+/// newest: its list is its own view.)
+fn serves_as_witness(method: Method) -> bool {
+    matches!(
+        method,
+        Method::Status | Method::MemberList | Method::HealthCheck | Method::HealthWatch
+    )
 }
 
 /// Returns once the server is asked to stop.

@@ -17,7 +17,7 @@ const NEW: &str = "http://127.0.0.1:4001";
 
 async fn add(server: &Server, url: &str, is_learner: bool) -> Result<Member, Status> {
     let peer_urls = vec![url.to_owned()];
-    let request = pb::MemberAddRequest { peer_urls, is_learner };
+    let request = pb::MemberAddRequest { peer_urls, is_learner, ..Default::default() };
     let answer = server.cluster().member_add(request).await?.into_inner();
     let header = answer.header.unwrap();
     assert_eq!((header.cluster_id, header.member_id, header.revision), (CLUSTER, MEMBER, 0));
@@ -230,4 +230,93 @@ async fn a_learner_serves_what_etcds_learners_serve() {
     assert_eq!(kv.range(serializable).await.unwrap().get_ref().count, 1);
     let mut maintenance = MaintenanceClient::new(server.channel.clone());
     assert!(maintenance.status(pb::StatusRequest {}).await.unwrap().get_ref().is_learner);
+}
+
+async fn add_witness(server: &Server, name: &str, url: &str) -> Result<Member, Status> {
+    let request = pb::MemberAddRequest {
+        peer_urls: vec![url.to_owned()],
+        is_witness: true,
+        name: name.to_owned(),
+        ..pb::MemberAddRequest::default()
+    };
+    let answer = server.cluster().member_add(request).await?.into_inner();
+    Ok(answer.member.unwrap())
+}
+
+#[tokio::test]
+async fn a_witness_votes_at_once_and_stays_what_it_is() {
+    let limits = Limits { strict_reconfig_check: false, ..Limits::default() };
+    let server = start_with(limits, ConnectionLimits::default()).await;
+    let second = add(&server, NEW, false).await.unwrap();
+    server.backend.catch_up(second.id);
+    until(|| votes(&server, second.id)).await;
+
+    let nameless = "driftless: a witness is added with its name, for it cannot say it itself";
+    let url = "http://127.0.0.1:4002";
+    refused(add_witness(&server, "", url).await, Code::InvalidArgument, nameless);
+    let witness = add_witness(&server, "w", url).await.unwrap();
+    assert_eq!((witness.name.as_str(), witness.is_learner), ("w", false));
+    assert_eq!(witness.role, pb::MemberRole::Witness as i32);
+    assert!(witness.client_urls.is_empty(), "nobody is to come to it");
+    let both = pb::MemberAddRequest {
+        peer_urls: vec!["http://127.0.0.1:4003".to_owned()],
+        is_learner: true,
+        is_witness: true,
+        name: "x".to_owned(),
+    };
+    let both = server.cluster().member_add(both).await;
+    let either = "driftless: a member is added as a learner or as a witness, not as both";
+    refused(both, Code::InvalidArgument, either);
+
+    let status = promote(&server, witness.id).await.unwrap_err();
+    assert_eq!(status.code(), Code::FailedPrecondition);
+    assert!(status.message().contains("cannot become another kind"), "{status}");
+    let status = move_leader(&server, witness.id).await.unwrap_err();
+    assert_eq!(status.code(), Code::FailedPrecondition);
+    assert!(status.message().contains("is a witness") && status.message().contains("cannot lead"));
+
+    // Of four voters two may be witnesses; a third could make a majority with them, and
+    // so could they if one that keeps data went.
+    add_witness(&server, "v", "http://127.0.0.1:4003").await.unwrap();
+    let third = add_witness(&server, "u", "http://127.0.0.1:4004").await;
+    for status in [third.map(drop), remove(&server, second.id).await.map(drop)] {
+        let status = status.unwrap_err();
+        assert_eq!(status.code(), Code::FailedPrecondition);
+        assert!(status.message().contains("a majority could then consist of witnesses"));
+    }
+    assert!(list(&server).await.iter().all(|member| member.name != "u"));
+    remove(&server, witness.id).await.unwrap();
+    remove(&server, second.id).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_witness_serves_what_needs_no_data() {
+    let server = start().await;
+    server.put("k", "v").await;
+    assert_eq!(server.metric("driftless_is_witness"), "0");
+    server.backend.make_witness();
+    until(|| server.metric("driftless_is_witness") == "1").await;
+    assert_eq!(server.metric("etcd_debugging_mvcc_keys_total"), "", "it has no store to tell of");
+    let text = "driftless: this member is a witness, which votes and holds no data: \
+                ask a member that keeps data";
+    let mut kv = server.kv();
+    refused(kv.range(range_request("k", "")).await, Code::Unavailable, text);
+    let serializable = pb::RangeRequest { serializable: true, ..range_request("k", "") };
+    refused(kv.range(serializable).await, Code::Unavailable, text);
+    refused(kv.put(put_request("k", "w")).await, Code::Unavailable, text);
+    refused(add(&server, NEW, false).await, Code::Unavailable, text);
+    let mut watch = server.watch().await;
+    refused(watch.responses.message().await, Code::Unavailable, text);
+    let mut maintenance = MaintenanceClient::new(server.channel.clone());
+    refused(maintenance.hash_kv(pb::HashKvRequest::default()).await, Code::Unavailable, text);
+
+    let status = maintenance.status(pb::StatusRequest {}).await.unwrap().into_inner();
+    assert_eq!(status.role, pb::MemberRole::Witness as i32);
+    assert_eq!((status.header.unwrap().revision, status.is_learner), (0, false));
+    assert_eq!((status.db_size, status.db_size_in_use), (0, 0));
+    assert_eq!(status.errors, ["driftless: this member is a witness: it votes, and holds no data"]);
+    let request = pb::MemberListRequest { linearizable: false };
+    let members = server.cluster().member_list(request).await.unwrap().into_inner().members;
+    let roles: Vec<_> = members.iter().map(Member::role).collect();
+    assert_eq!(roles, [pb::MemberRole::Voter, pb::MemberRole::Witness]);
 }

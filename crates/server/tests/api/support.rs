@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 use driftless::machine::{AppliedPosition, Batch, StateMachine};
-use driftless::raft::{Change, ChangeRefusal, Index, Membership, NodeId, Position, Role, Term};
+use driftless::raft::{
+    Change, ChangeRefusal, Index, Membership, NodeId, NodeSet, Position, Role, Term,
+};
 use driftless::{
     Applied, MemberChange, Members, Metrics as NodeMetrics, RequestError, Status as NodeStatus,
 };
@@ -68,7 +70,7 @@ impl Group {
         }
         if !change.changes.is_empty() {
             let changed = self.membership.changed(&change.changes).map_err(RequestError::Change)?;
-            self.membership = Membership { outgoing: BTreeSet::new(), ..changed };
+            self.membership = Membership { outgoing: NodeSet::default(), ..changed };
         }
         self.contacts.extend(change.contacts);
         Ok(())
@@ -91,6 +93,7 @@ impl LocalBackend {
             applied_index: Index(1),
             snapshot: None,
             low_space: false,
+            is_witness: false,
         });
         let group = Group {
             membership: Membership::of([NodeId(MEMBER)]),
@@ -123,6 +126,19 @@ impl LocalBackend {
         let mut group = self.group.lock().unwrap();
         group.membership = Membership::of([NodeId(1)]);
         group.membership.learners.insert(NodeId(MEMBER));
+        self.members.send_replace(group.members());
+    }
+
+    /// This member is made a witness, beside one that keeps data and leads.
+    pub fn make_witness(&self) {
+        self.status.send_modify(|status| {
+            status.is_witness = true;
+            status.role = Role::Follower;
+            status.leader = Some(NodeId(1));
+        });
+        let mut group = self.group.lock().unwrap();
+        group.membership = Membership::of([NodeId(1), NodeId(MEMBER)]);
+        group.membership.witnesses.insert(NodeId(MEMBER));
         self.members.send_replace(group.members());
     }
 
