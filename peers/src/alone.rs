@@ -34,8 +34,8 @@ struct Member {
 /// A message under way.
 struct Letter {
     to: usize,
-    from: NodeId,
-    message: Message,
+    /// What it is to its receiver.
+    input: Input,
     /// Whether entries go with it.
     is_parcel: bool,
 }
@@ -94,12 +94,12 @@ impl Alone {
         let Self { members, post, effects, arrived, .. } = self;
         while !post.letters.is_empty() {
             mem::swap(&mut post.letters, arrived);
-            for Letter { to, from, message, is_parcel } in arrived.drain(..) {
+            for Letter { to, input, is_parcel } in arrived.drain(..) {
                 let member = &mut members[to];
                 if is_parcel {
                     member.payloads.offer(post.parcels.pop_front().expect("it came with it"));
                 }
-                member.raft.step(moment, Input::Receive { from, message }, effects);
+                member.raft.step(moment, input, effects);
                 member.carry_out(moment, effects, post);
                 if is_parcel {
                     member.payloads.end_offer();
@@ -140,8 +140,10 @@ impl Member {
                     self.raft.step(moment, Input::Persisted { ticket }, effects);
                 }
                 Effect::Send { to, ref mut message } => {
+                    // What is left behind means nothing.
                     let message = mem::replace(message, Message::TimeoutNow { term: Term(0) });
-                    post.letters.push(Letter { to: number(to), from, message, is_parcel: false });
+                    let input = Input::Receive { from, message };
+                    post.letters.push(Letter { to: number(to), input, is_parcel: false });
                 }
                 Effect::SendEntries {
                     to,
@@ -157,15 +159,17 @@ impl Member {
                     let found =
                         self.payloads.range(first, last_max, bytes_max).expect("it is kept");
                     let (last, bytes) = (Index(prev.index.0 + found.count() as u64), found.bytes());
+                    let trail = self.raft.trail();
                     let message = Message::Append {
                         term,
                         prev_log: prev,
-                        runs: self.raft.trail().runs_between(first, last),
-                        memberships: self.raft.trail().memberships_between(first, last),
+                        runs: trail.runs_between(first, last),
+                        memberships: trail.memberships_between(first, last),
                         leader_commit,
                         round,
                     };
-                    post.letters.push(Letter { to: number(to), from, message, is_parcel: true });
+                    let input = Input::Receive { from, message };
+                    post.letters.push(Letter { to: number(to), input, is_parcel: true });
                     post.parcels.push_back(found.to_entries());
                     self.raft.step(moment, Input::Sent { to, term, last, bytes }, effects);
                 }

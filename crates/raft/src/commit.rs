@@ -12,7 +12,6 @@ impl Raft {
     /// Counting copies of older entries is not enough: Figure 8 shows one
     /// overwritten after a majority stored it. Older entries commit silently,
     /// behind the first entry of our own term.
-    #[inline]
     pub(crate) fn advance_commit_index(&mut self, context: &mut Context<'_>) {
         let RoleState::Leader(leader) = &self.role else { return };
         if self.hard_state.commit_index == self.trail.last().index {
@@ -57,7 +56,7 @@ impl Raft {
         // Rule SA.1: if commit_index > last_applied, apply what lies between.
         if through > self.last_applied {
             self.last_applied = through;
-            context.effect(Effect::Apply { through });
+            context.effect_with(|| Effect::Apply { through });
         }
     }
 }

@@ -23,6 +23,10 @@ impl NodeSet {
 
     /// Whether `id` is in it.
     pub fn contains(&self, id: &NodeId) -> bool {
+        // A few are gone through faster than divided.
+        if self.row.len() <= 8 {
+            return self.row.iter().any(|other| other == id);
+        }
         self.row.binary_search(id).is_ok()
     }
 

@@ -54,6 +54,15 @@ struct Draft {
     source: Source,
 }
 
+impl Draft {
+    const NOTHING: Self = Self {
+        truncate_from: None,
+        runs: Runs::NONE,
+        memberships: Memberships::NONE,
+        source: Source::HardState,
+    };
+}
+
 /// Records in flight, and the promises behind them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Outbox {
@@ -101,9 +110,13 @@ impl Outbox {
     /// Entries are added at the end.
     #[inline]
     pub(crate) fn write_run(&mut self, run: Run, source: Source) {
-        let draft = self.draft();
-        draft.runs.push(run);
-        draft.source = source;
+        match &mut self.draft {
+            Some(draft) => {
+                draft.runs.push(run);
+                draft.source = source;
+            }
+            None => self.draft = Some(Draft { runs: Runs::from(run), source, ..Draft::NOTHING }),
+        }
     }
 
     /// One of the entries added is a membership.
@@ -205,11 +218,6 @@ impl Outbox {
 
     #[inline]
     fn draft(&mut self) -> &mut Draft {
-        self.draft.get_or_insert(Draft {
-            truncate_from: None,
-            runs: Runs::NONE,
-            memberships: Memberships::NONE,
-            source: Source::HardState,
-        })
+        self.draft.get_or_insert(Draft::NOTHING)
     }
 }

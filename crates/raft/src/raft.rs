@@ -12,6 +12,7 @@ use crate::rpc::lease::LeasePromise;
 use crate::trail::Trail;
 use crate::types::{Config, HardState, Index, Moment, NodeId, Position, Term, Ticket, Time};
 use alloc::collections::BTreeSet;
+use core::iter;
 
 /// One member of a Raft group.
 ///
@@ -63,6 +64,13 @@ impl Context<'_> {
         self.effects.push(effect);
     }
 
+    /// The same for those that come with every entry: made where it is to lie,
+    /// for an effect takes many words to move.
+    #[inline]
+    pub(crate) fn effect_with(&mut self, effect: impl FnOnce() -> Effect) {
+        self.effects.list.extend(iter::once_with(effect));
+    }
+
     pub(crate) fn send(&mut self, to: NodeId, message: Message) {
         self.effect(Effect::Send { to, message });
     }
@@ -92,7 +100,7 @@ impl Raft {
         let context = &mut Context { moment, effects, was: None };
         match input {
             // What every entry takes.
-            Input::Receive { from, message } => self.receive(context, from, &message),
+            Input::Receive { from, ref message } => self.receive(context, from, message),
             Input::Propose { count } => self.propose(context, count),
             Input::Persisted { ticket } => self.persisted(context, ticket),
             Input::Sent { to, term, last, bytes } => {
@@ -212,13 +220,13 @@ impl Raft {
 
     /// What follows from a step, whatever its input was. The order matters: the
     /// record first, then messages that need not wait for it.
+    #[inline]
     fn finish(&mut self, context: &mut Context<'_>) {
         if context.was.is_some() {
             self.tell_standing(context);
         }
         if self.outbox.has_draft() {
-            let last = self.trail.last().index;
-            context.effect(Effect::Persist(self.outbox.seal(self.hard_state, last)));
+            self.write_draft(context);
         }
         // What rests on nothing in flight is said now.
         self.outbox.hold_promises();
@@ -231,6 +239,13 @@ impl Raft {
             self.replicate(context);
         }
         self.apply_committed(context);
+    }
+
+    /// Has the step's record written.
+    #[inline(never)]
+    fn write_draft(&mut self, context: &mut Context<'_>) {
+        let last = self.trail.last().index;
+        context.effect(Effect::Persist(self.outbox.seal(self.hard_state, last)));
     }
 
     /// Tells role, term and leader, if the step changed any of them.

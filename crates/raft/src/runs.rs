@@ -2,7 +2,7 @@
 //! messages carry them.
 
 use crate::trail::MembershipEntry;
-use crate::types::{Index, Term};
+use crate::types::{Index, Position, Term};
 use alloc::boxed::Box;
 use alloc::vec::{self, Vec};
 use core::fmt;
@@ -34,6 +34,11 @@ impl Run {
     /// How many entries there are.
     pub fn count(&self) -> u64 {
         self.last.0 - self.first.0 + 1
+    }
+
+    /// Where the last of them stands.
+    pub fn end(&self) -> Position {
+        Position { term: self.term, index: self.last }
     }
 
     /// Whether `index` is one of them.

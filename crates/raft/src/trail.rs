@@ -27,6 +27,8 @@ pub struct MembershipEntry {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Trail {
     base: Position,
+    /// The end of the last run, or the base: asked for many times in every step.
+    last: Position,
     /// As of the base.
     base_membership: Membership,
     runs: Vec<Run>,
@@ -36,7 +38,8 @@ pub struct Trail {
 impl Trail {
     /// An empty log behind `base`, as of which `membership` is in force.
     pub fn new(base: Position, membership: Membership) -> Self {
-        Self { base, base_membership: membership, runs: Vec::new(), memberships: Vec::new() }
+        let (runs, memberships) = (Vec::new(), Vec::new());
+        Self { base, last: base, base_membership: membership, runs, memberships }
     }
 
     /// The empty log of a group that begins with `membership`.
@@ -50,11 +53,9 @@ impl Trail {
     }
 
     /// The last entry, or the base if there are none after it.
+    #[inline]
     pub fn last(&self) -> Position {
-        match self.runs.last() {
-            Some(run) => Position { term: run.term, index: run.last },
-            None => self.base,
-        }
+        self.last
     }
 
     /// Where the entries after the base begin, whether there are any or not.
@@ -73,20 +74,23 @@ impl Trail {
     }
 
     /// The term of the entry at `index`; known for the base and what follows.
+    #[inline]
     pub fn term_at(&self, index: Index) -> Option<Term> {
-        if index == self.base.index {
-            return Some(self.base.term);
+        match self.run_at(index) {
+            Some(run) => Some(run.term),
+            None => (index == self.base.index).then_some(self.base.term),
         }
-        self.run_at(index).map(|run| run.term)
     }
 
     /// The position at `index`; known for the base and what follows.
+    #[inline]
     pub fn position_at(&self, index: Index) -> Option<Position> {
         self.term_at(index).map(|term| Position { term, index })
     }
 
     /// Whether this very entry stands in the log (or is its base). Says no for
     /// what lies before the base, because nothing is known of it.
+    #[inline]
     pub fn contains(&self, position: Position) -> bool {
         self.term_at(position.index) == Some(position.term)
     }
@@ -111,7 +115,7 @@ impl Trail {
 
     /// The last position at or below `index` whose term is at most `term`, but
     /// not below the base: how both sides back-track over whole terms (§5.3).
-    #[inline]
+    #[cold]
     pub fn last_at_most(&self, term: Term, index: Index) -> Position {
         let until = self.runs.partition_point(|run| run.term <= term && run.first <= index);
         match until.checked_sub(1) {
@@ -128,6 +132,17 @@ impl Trail {
     /// snapshot covers only what is committed.
     #[inline]
     pub fn first_missing(&self, runs: &[Run]) -> Option<Index> {
+        // Mostly all are new.
+        let first = runs.first()?.first;
+        if first > self.last().index {
+            return Some(first);
+        }
+        self.first_missing_of_some(runs)
+    }
+
+    /// The same where the log reaches into `runs`.
+    #[cold]
+    fn first_missing_of_some(&self, runs: &[Run]) -> Option<Index> {
         for run in runs {
             let mut next = run.first.max(self.first_index());
             while next <= run.last {
@@ -143,11 +158,11 @@ impl Trail {
     /// Adds entries at the end.
     #[inline]
     pub fn append(&mut self, run: Run) {
-        let last = self.last();
         assert!(run.first <= run.last, "an empty run");
-        assert!(run.first == last.index.next(), "a gap in the log");
-        assert!(run.term >= last.term, "terms fall in the log");
+        assert!(run.first == self.last.index.next(), "a gap in the log");
+        assert!(run.term >= self.last.term, "terms fall in the log");
         push_run(&mut self.runs, run);
+        self.last = run.end();
     }
 
     /// Says that an entry that was appended last is this membership.
@@ -169,6 +184,7 @@ impl Trail {
         if let Some(run) = self.runs.last_mut() {
             run.last = run.last.min(index.previous());
         }
+        self.last = self.runs.last().map_or(self.base, Run::end);
     }
 
     /// Moves the base up to `through`, which must stand here.
@@ -230,11 +246,14 @@ impl Trail {
     #[inline]
     fn run_at(&self, index: Index) -> Option<&Run> {
         // Mostly it is in the last one.
-        if let Some(last) = self.runs.last()
-            && last.first <= index
-        {
-            return (index <= last.last).then_some(last);
+        match self.runs.last() {
+            Some(last) if last.first <= index => (index <= last.last).then_some(last),
+            _ => self.older_run_at(index),
         }
+    }
+
+    #[cold]
+    fn older_run_at(&self, index: Index) -> Option<&Run> {
         let at = self.runs.partition_point(|run| run.last < index);
         self.runs.get(at).filter(|run| run.covers(index))
     }

@@ -131,7 +131,7 @@ impl Raft {
             // Rule SL.3: append the command to the local log; the host answers
             // the client when the entry is applied.
             let first = self.append_own(count, Source::Proposal);
-            context.effect(Effect::Accept { first, count });
+            context.effect_with(|| Effect::Accept { first, count });
         } else {
             let reason = Refusal::NotLeader { leader: self.leader() };
             context.effect(Effect::Refuse { reason });

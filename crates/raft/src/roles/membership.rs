@@ -103,6 +103,7 @@ impl Raft {
 
     /// What a leader owes once the membership in force is committed: a joint one
     /// is left, and one without the leader ends its office.
+    #[inline]
     pub(crate) fn follow_up_membership(&mut self, context: &mut Context<'_>) {
         let RoleState::Leader(leader) = &self.role else { return };
         let commit_index = self.hard_state.commit_index;

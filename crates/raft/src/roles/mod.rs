@@ -148,11 +148,15 @@ impl Raft {
 impl Config {
     /// When to seek election if nothing is heard from now on: spread at random,
     /// so that rarely two members do so at once (§5.2).
+    #[inline]
     pub(crate) fn draw_election_deadline(&self, moment: Moment) -> Time {
         let jitter = moment.random % self.election_jitter_us.saturating_add(1);
         // Whoever comes later in rank waits out those before it.
         let span = self.election_jitter_us.saturating_add(self.heartbeat_interval_us);
-        let yields = span.saturating_mul(u64::from(self.election_rank));
+        let yields = match self.election_rank {
+            0 => 0,
+            rank => span.saturating_mul(u64::from(rank)),
+        };
         moment.now.after(self.abstention_us()).after(jitter).after(yields)
     }
 

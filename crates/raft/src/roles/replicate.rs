@@ -66,22 +66,26 @@ impl Raft {
                     .expect("a follower that needs what is compacted gets a snapshot"),
             };
             let Some(free) = free else {
-                let (runs, memberships) = (Runs::NONE, Memberships::NONE);
-                let message =
-                    Message::Append { term, prev_log, runs, memberships, leader_commit, round };
-                context.send(to, message);
+                context.effect_with(|| {
+                    let (runs, memberships) = (Runs::NONE, Memberships::NONE);
+                    let message =
+                        Message::Append { term, prev_log, runs, memberships, leader_commit, round };
+                    Effect::Send { to, message }
+                });
                 continue;
             };
             known.permission = Permission::Standing;
-            context.effect(Effect::SendEntries {
+            let bytes_max = free.min(config.message_bytes_max);
+            let witness = trail.membership().is_witness(to);
+            context.effect_with(|| Effect::SendEntries {
                 to,
                 term,
                 prev: prev_log,
                 last_max: last,
-                bytes_max: free.min(config.message_bytes_max),
+                bytes_max,
                 leader_commit,
                 round,
-                witness: trail.membership().is_witness(to),
+                witness,
             });
         }
         if snapshots_due {

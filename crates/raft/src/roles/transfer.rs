@@ -70,6 +70,12 @@ impl Raft {
     /// behind could not win (§5.4.1), and the group would only lose time.
     #[inline]
     pub(crate) fn hand_over(&mut self, context: &mut Context<'_>) {
+        if let RoleState::Leader(Leader { transfer: Some(_), .. }) = &self.role {
+            self.hand_over_if_all_is_held(context);
+        }
+    }
+
+    fn hand_over_if_all_is_held(&mut self, context: &mut Context<'_>) {
         let Self { role: RoleState::Leader(leader), trail, hard_state, .. } = self else { return };
         let Some(transfer) = &mut leader.transfer else { return };
         let to = transfer.to;

@@ -82,27 +82,39 @@ impl Raft {
         // other term), delete it and all that follow. Only then: an append that
         // was overtaken by a later one must not cut what that one brought.
         if first_missing <= self.trail.last().index {
-            assert!(
-                first_missing > self.hard_state.commit_index,
-                "a leader cuts what is committed"
-            );
-            context.note(|| Note::Truncated { from: first_missing, last: self.trail.last() });
-            self.trail.truncate_from(first_missing);
-            self.outbox.write_truncation(first_missing);
+            self.cut_from(context, first_missing);
         }
         // Rule AE.4: append any new entries not already in the log.
         for run in runs_from(runs, first_missing) {
             self.trail.append(run);
             self.outbox.write_run(run, Source::Append { from: leader });
         }
-        for entry in memberships.iter().filter(|entry| entry.index >= first_missing) {
-            self.trail.append_membership(entry.clone());
-            self.outbox.write_membership(entry.clone());
+        if !memberships.is_empty() {
+            self.store_memberships(memberships, first_missing);
         }
         // The newest membership in the log is in force, committed or not; one
         // that was cut is so no more (§6).
-        if in_force >= first_missing || self.trail.membership_index() > in_force {
+        let is_told = !memberships.is_empty() && self.trail.membership_index() > in_force;
+        if is_told || in_force >= first_missing {
             self.membership_changed(context);
+        }
+    }
+
+    /// Deletes the entry at `first` and all that follow.
+    #[cold]
+    fn cut_from(&mut self, context: &mut Context<'_>, first: Index) {
+        assert!(first > self.hard_state.commit_index, "a leader cuts what is committed");
+        context.note(|| Note::Truncated { from: first, last: self.trail.last() });
+        self.trail.truncate_from(first);
+        self.outbox.write_truncation(first);
+    }
+
+    /// Says which of the entries from `first` on, just appended, are memberships.
+    #[cold]
+    fn store_memberships(&mut self, memberships: &[MembershipEntry], first: Index) {
+        for entry in memberships.iter().filter(|entry| entry.index >= first) {
+            self.trail.append_membership(entry.clone());
+            self.outbox.write_membership(entry.clone());
         }
     }
 
@@ -136,6 +148,7 @@ impl Raft {
     }
 
     /// A rejection promises nothing, and so need not wait for the disk.
+    #[cold]
     pub(crate) fn reject_append(
         &self,
         context: &mut Context<'_>,

@@ -39,6 +39,7 @@ impl Config {
 
     /// How long a voter that heard a leader helps nobody else: an election
     /// timeout at least, by whatever clock within the bound.
+    #[inline]
     pub(crate) fn abstention_us(&self) -> u64 {
         // Rule RI.4: a promise ends late by what clocks may be off.
         self.election_timeout_us.saturating_add(self.drift_us())
@@ -61,9 +62,7 @@ impl Config {
 
     /// How far a clock may be off after an election timeout.
     fn drift_us(&self) -> u64 {
-        let Some(ppm) = self.lease_drift_ppm else { return 0 };
-        let drift = (u128::from(self.election_timeout_us) * u128::from(ppm)).div_ceil(1_000_000);
-        u64::try_from(drift).unwrap_or(u64::MAX)
+        self.lease_drift_ppm.map_or(0, |ppm| drift_after(self.election_timeout_us, ppm))
     }
 
     /// What a voter owes that comes back: it may have promised something to
@@ -72,6 +71,13 @@ impl Config {
         let until = moment.now.after(self.abstention_us());
         self.lease_drift_ppm.map(|_| LeasePromise { to: None, until })
     }
+}
+
+/// How far a clock that may be off by so many millionths may be after `span_us`.
+#[inline(never)]
+fn drift_after(span_us: u64, ppm: u32) -> u64 {
+    let drift = (u128::from(span_us) * u128::from(ppm)).div_ceil(1_000_000);
+    u64::try_from(drift).unwrap_or(u64::MAX)
 }
 
 impl Raft {
@@ -99,6 +105,7 @@ impl Raft {
     }
 
     /// `leader` is heard: nobody else gets help from here for a while.
+    #[inline]
     pub(crate) fn promise_lease(&mut self, leader: NodeId, now: Time) {
         if self.config.lease_drift_ppm.is_some() {
             let mut until = now.after(self.config.abstention_us());

@@ -15,7 +15,7 @@ use crate::raft::{Context, Raft};
 use crate::roles::{Follower, RoleState};
 use crate::runs::Run;
 use crate::trail::MembershipEntry;
-use crate::types::{Index, NodeId, Position, Term};
+use crate::types::{Index, NodeId, Position, Term, Time};
 
 impl Raft {
     /// A message arrived.
@@ -91,13 +91,26 @@ impl Raft {
     #[inline]
     fn follow(&mut self, context: &mut Context<'_>, from: NodeId) -> bool {
         let election_deadline = self.config.draw_election_deadline(context.moment);
+        if let RoleState::Follower(follower) = &mut self.role
+            && follower.leader == Some(from)
+        {
+            follower.heard_at = context.now();
+            follower.election_deadline = election_deadline;
+            self.promise_lease(from, context.now());
+            return true;
+        }
+        self.follow_another(context, from, election_deadline)
+    }
+
+    /// The same if it is not known yet.
+    #[cold]
+    fn follow_another(
+        &mut self,
+        context: &mut Context<'_>,
+        from: NodeId,
+        election_deadline: Time,
+    ) -> bool {
         match &mut self.role {
-            RoleState::Follower(follower) if follower.leader == Some(from) => {
-                follower.heard_at = context.now();
-                follower.election_deadline = election_deadline;
-                self.promise_lease(from, context.now());
-                true
-            }
             RoleState::Follower(Follower { leader: Some(_), .. }) | RoleState::Leader(_) => {
                 context.note(|| Note::SecondLeader { term: self.hard_state.current_term, from });
                 false

@@ -171,11 +171,17 @@ impl Raft {
     }
 
     /// Answers what is confirmed, and opens the next round if reads wait for one.
+    #[inline]
     pub(crate) fn serve_reads(&mut self, context: &mut Context<'_>) {
-        let RoleState::Leader(leader) = &self.role else { return };
-        if leader.reads.is_empty() {
-            return;
+        if let RoleState::Leader(leader) = &self.role
+            && !leader.reads.is_empty()
+        {
+            self.confirm_reads(context);
         }
+    }
+
+    fn confirm_reads(&mut self, context: &mut Context<'_>) {
+        let RoleState::Leader(leader) = &self.role else { return };
         let holds_lease =
             !leader.reads.waiting.is_empty() && self.holds_lease(leader, context.now());
         let RoleState::Leader(leader) = &mut self.role else { return };
