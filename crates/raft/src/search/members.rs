@@ -159,7 +159,7 @@ fn mutant_witness_gets_what_only_a_leader_has_that_leaves() {
 #[test]
 #[ignore = "deep: cargo xtask check --deep"]
 fn deep_b_a_witness_and_entries_sent_later() {
-    let world = with_a_witness(wide(ANY, 1, 1), &[&[remove(2)]], None);
+    let world = with_a_witness(wide(ANY, 2, 1), &[&[remove(2)]], None);
     let rules = Rules { sends: true, ..(*world.rules).clone() };
     holds_deep("deep: witness", &world.ruled(rules), &[CHANGED, LOST, RIVALS, TRUNCATED]);
 }

@@ -82,8 +82,8 @@ fn deep_d_a_read_an_election_and_two_crashes() {
 
 #[test]
 #[ignore = "deep: cargo xtask check --deep"]
-fn deep_d_a_lease_an_election_and_entries_sent_later() {
-    let bounds = Bounds { crashes: 1, ticks: 2, ..BOUNDS };
+fn deep_d_a_lease_two_reads_an_election_and_entries_sent_later() {
+    let bounds = Bounds { reads: 2, crashes: 1, ticks: 2, ..BOUNDS };
     let world = by_lease(bounds, None);
     let rules = Rules { sends: true, ..(*world.rules).clone() };
     holds_deep("deep: lease", &world.ruled(rules), &[SERVED, LEASED, LOST, RIVALS]);

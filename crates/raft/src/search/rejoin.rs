@@ -85,6 +85,14 @@ fn deep_f_a_lost_disk_beside_a_witness_and_entries_are_sent_later() {
 
 #[test]
 #[ignore = "deep: cargo xtask check --deep"]
+fn deep_f_a_lost_disk_beside_a_witness_an_election_and_a_crash() {
+    let bounds = Bounds { changes: 1, crashes: 1, ..BOUNDS };
+    let world = again_and_again(beside_a_witness(bounds));
+    holds_deep("deep: lost disk, witness, crash", &world, &[CHANGED, LOST, SUCCEEDED]);
+}
+
+#[test]
+#[ignore = "deep: cargo xtask check --deep"]
 fn deep_f_a_lost_disk_beside_a_witness_votes_again() {
     let world = again_and_again(beside_a_witness(Bounds { term_max: 1, campaigns: 0, ..BOUNDS }));
     holds_deep("deep: lost disk, witness, voter again", &world, &[CHANGED, REJOINED]);

@@ -2,7 +2,7 @@
 //! overlapping, diverged and newer logs.
 
 use super::mutant::Mutant;
-use super::scene::{Bounds, Rules};
+use super::scene::{ANY, Bounds, Rules};
 use super::suite::{
     COMMITTED, COMPACTED, INSTALLED, LOST, PROPOSED, RIVALS, catches, holds, holds_deep,
     never_meets,
@@ -49,6 +49,24 @@ fn one_behind_gets_a_snapshot_and_crashes() {
 fn deep_c_one_behind_gets_a_snapshot_amid_two_crashes() {
     let world = behind(Bounds { beats: 2, crashes: 2, ..BOUNDS }, None);
     holds_deep("deep: snapshot, two crashes", &world, &[INSTALLED, LOST]);
+}
+
+/// The same of three voters, and nobody else.
+fn voter_behind(bounds: Bounds) -> World {
+    let during = Bounds { proposals: 1, compactions: 1, ..BOUNDS };
+    let rules = Rules::default();
+    let world = World::led(3, 0, during, rules.clone());
+    let world = world.ruled(Rules { links: vec![(0, 1)], ..rules.clone() });
+    let world = world.after(Action::Propose(0)).settled();
+    let world = world.after(Action::Snapshot(0)).after(Action::Store(0));
+    world.after(Action::Compact(0)).ruled(rules).bounded(bounds)
+}
+
+#[test]
+#[ignore = "deep: cargo xtask check --deep"]
+fn deep_c_one_behind_gets_a_snapshot_amid_elections_and_crashes() {
+    let world = voter_behind(Bounds { term_max: 2, campaigns: ANY, crashes: 2, ..BOUNDS });
+    holds_deep("deep: snapshot, elections", &world, &[COMMITTED, INSTALLED, LOST, RIVALS]);
 }
 
 /// Entries are applied later than they may be.

@@ -35,8 +35,11 @@ impl Symmetry {
         let mut symmetry =
             Self { renamings: all, known: ByFingerprint::default(), text: String::new() };
         let under = symmetry.each(start);
+        // Of voters that are alike, a leader asks the one of the lower name about a read.
+        let chooses = start.left.reads > 0;
         let fits = |(renaming, fingerprint): &(Vec<usize>, u64)| {
-            *fingerprint == under[0] && keeps(&start.rules, renaming)
+            let is_nobodys = *renaming == nothing;
+            *fingerprint == under[0] && keeps(&start.rules, renaming) && (is_nobodys || !chooses)
         };
         let renamings = symmetry.renamings.into_iter().zip(under.iter().copied());
         let renamings: Vec<_> = renamings.filter(fits).map(|(renaming, _)| renaming).collect();
