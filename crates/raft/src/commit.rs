@@ -38,7 +38,7 @@ impl Raft {
 
     /// Entries up to `index` are committed: a quorum holds them, or a leader
     /// said so.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn commit_through(&mut self, context: &mut Context<'_>, index: Index) {
         assert!(index >= self.hard_state.commit_index, "commit_index went back");
         assert!(index <= self.trail.last().index, "commit_index passed the end of the log");

@@ -86,6 +86,10 @@
 //! ```
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
+#![expect(
+    clippy::inline_always,
+    reason = "a step of the usual kind is one function, however large the compiler finds it"
+)]
 
 extern crate alloc;
 // The stories speak of this crate by its name, also where the search reads them.

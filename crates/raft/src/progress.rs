@@ -233,11 +233,11 @@ impl Progress {
         self.need_snapshot(round);
     }
 
-    /// Whether it was sent everything that there is to say: the log up to `last`,
-    /// what of it is committed, and every round that it is due.
+    /// Whether there is nothing to say to it now: it was sent the log up to `last`, or
+    /// is about to be, what of it is committed, and every round that it is due.
     #[inline]
     pub(crate) fn has_all(&self, last: Index, leader_commit: Index) -> bool {
-        self.next_index > last
+        (self.next_index > last || self.permission != Permission::None)
             && self.commit_sent >= leader_commit
             && self.round_sent >= self.round_due
             && !matches!(self.flow, Flow::Snapshot(_))

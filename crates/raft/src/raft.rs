@@ -94,30 +94,38 @@ impl Raft {
     /// `effects` is added to, not cleared. Nothing that a peer says makes this
     /// panic, unless it proves that safety is lost already (a leader that cuts
     /// committed entries).
-    #[expect(clippy::inline_always, reason = "hosts mostly know which input it is")]
+    // Hosts mostly know which input it is.
     #[inline(always)]
     pub fn step(&mut self, moment: Moment, input: Input, effects: &mut Effects) {
         let context = &mut Context { moment, effects, was: None };
         match input {
             // What every entry takes.
-            Input::Receive { from, ref message } => self.receive(context, from, message),
-            Input::Propose { count } => self.propose(context, count),
-            Input::Persisted { ticket } => self.persisted(context, ticket),
+            Input::Receive { from, ref message } => self.step_received(context, from, message),
+            Input::Persisted { ticket } => self.step_persisted(context, ticket),
             Input::Sent { to, term, last, bytes } => {
                 if self.sent(to, term, last, bytes) {
                     self.replicate(context);
                 }
                 // Nothing else follows.
-                return;
             }
-            input => self.step_rarely(context, input),
+            input => self.step_otherwise(context, input),
         }
+    }
+
+    fn step_received(&mut self, context: &mut Context<'_>, from: NodeId, message: &Message) {
+        self.receive(context, from, message);
+        self.finish(context);
+    }
+
+    fn step_persisted(&mut self, context: &mut Context<'_>, ticket: Ticket) {
+        self.persisted(context, ticket);
         self.finish(context);
     }
 
     /// Takes any other input.
-    fn step_rarely(&mut self, context: &mut Context<'_>, input: Input) {
+    fn step_otherwise(&mut self, context: &mut Context<'_>, input: Input) {
         match input {
+            Input::Propose { count } => self.propose(context, count),
             Input::Wake => self.wake(context),
             Input::ChangeMembership { changes, forced } => {
                 self.change_membership(context, &changes, forced);
@@ -141,11 +149,11 @@ impl Raft {
             Input::Compacted { through } => self.compacted(through),
             Input::Disconnected { peer } => self.disconnected(context, peer),
             Input::Campaign => self.campaign(context),
-            Input::Receive { .. }
-            | Input::Propose { .. }
-            | Input::Persisted { .. }
-            | Input::Sent { .. } => unreachable!("these were taken already"),
+            Input::Receive { .. } | Input::Persisted { .. } | Input::Sent { .. } => {
+                unreachable!("these were taken already")
+            }
         }
+        self.finish(context);
     }
 
     /// When to call [`step`](Self::step) with [`Input::Wake`] at the latest;
@@ -196,6 +204,7 @@ impl Raft {
     }
 
     /// A record and all before it are durable: what waited for them is said now.
+    #[inline]
     fn persisted(&mut self, context: &mut Context<'_>, ticket: Ticket) {
         self.outbox.complete(ticket);
         if self.outbox.is_due() {
@@ -206,7 +215,7 @@ impl Raft {
 
     /// Keeps the promises whose time has come. One made in a term that has passed
     /// would still be true, but nobody has a use for it.
-    #[inline]
+    #[inline(never)]
     fn keep_promises(&mut self, context: &mut Context<'_>) {
         while let Some(Waiting { term, promise }) = self.outbox.take_due() {
             match promise {
@@ -220,7 +229,7 @@ impl Raft {
 
     /// What follows from a step, whatever its input was. The order matters: the
     /// record first, then messages that need not wait for it.
-    #[inline]
+    #[inline(always)]
     fn finish(&mut self, context: &mut Context<'_>) {
         if context.was.is_some() {
             self.tell_standing(context);

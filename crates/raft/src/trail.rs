@@ -74,7 +74,7 @@ impl Trail {
     }
 
     /// The term of the entry at `index`; known for the base and what follows.
-    #[inline]
+    #[inline(always)]
     pub fn term_at(&self, index: Index) -> Option<Term> {
         match self.run_at(index) {
             Some(run) => Some(run.term),
@@ -90,7 +90,7 @@ impl Trail {
 
     /// Whether this very entry stands in the log (or is its base). Says no for
     /// what lies before the base, because nothing is known of it.
-    #[inline]
+    #[inline(always)]
     pub fn contains(&self, position: Position) -> bool {
         self.term_at(position.index) == Some(position.term)
     }
@@ -243,7 +243,7 @@ impl Trail {
         self.memberships.iter().filter(between).cloned().collect()
     }
 
-    #[inline]
+    #[inline(always)]
     fn run_at(&self, index: Index) -> Option<&Run> {
         // Mostly it is in the last one.
         match self.runs.last() {

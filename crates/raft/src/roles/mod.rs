@@ -148,7 +148,7 @@ impl Raft {
 impl Config {
     /// When to seek election if nothing is heard from now on: spread at random,
     /// so that rarely two members do so at once (§5.2).
-    #[inline]
+    #[inline(always)]
     pub(crate) fn draw_election_deadline(&self, moment: Moment) -> Time {
         let jitter = moment.random % self.election_jitter_us.saturating_add(1);
         // Whoever comes later in rank waits out those before it.

@@ -23,7 +23,7 @@ use crate::types::{Index, NodeId, Position, Round, Term};
 
 impl Raft {
     /// Receiver implementation. A later term has been adopted already.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn on_append(
         &mut self,
         context: &mut Context<'_>,
@@ -69,7 +69,7 @@ impl Raft {
 
     /// Writes the part of `runs` from `first_missing` on, which is either beyond
     /// the log or in conflict with it.
-    #[inline]
+    #[inline(always)]
     fn store(
         &mut self,
         context: &mut Context<'_>,
@@ -121,7 +121,7 @@ impl Raft {
     /// Answers an append that matched. Each round is answered once: later
     /// messages of the round only bring entries, or a commit index, which needs
     /// no answer.
-    #[inline]
+    #[inline(always)]
     fn acknowledge(
         &mut self,
         context: &mut Context<'_>,

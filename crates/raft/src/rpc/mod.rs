@@ -88,7 +88,7 @@ impl Raft {
 
     /// `from` leads the current term: follow it. Says no if this term is known
     /// to have another leader, which only a broken peer can claim.
-    #[inline]
+    #[inline(always)]
     fn follow(&mut self, context: &mut Context<'_>, from: NodeId) -> bool {
         let election_deadline = self.config.draw_election_deadline(context.moment);
         if let RoleState::Follower(follower) = &mut self.role
