@@ -4,8 +4,10 @@
 mod common;
 
 use common::cluster::Cluster;
-use common::{DRIFTLESS, command, eventually, metric, signal, succeeded};
+use common::network::Network;
+use common::{DRIFTLESS, command, driftless, eventually, metric, signal, succeeded};
 use rustix::process::Signal;
+use std::net::TcpListener;
 use std::process::{Child, Stdio};
 
 /// Ample on one machine, where all go by one clock.
@@ -33,13 +35,7 @@ fn reads(cluster: &Cluster, name: &str) -> (u64, u64) {
 }
 
 fn read_at(cluster: &Cluster, name: &str, key: &str) -> String {
-    succeeded(&common::driftless([
-        "get",
-        key,
-        "--value-only",
-        "--endpoints",
-        &cluster.endpoint(name),
-    ]))
+    succeeded(&driftless(["get", key, "--value-only", "--endpoints", &cluster.endpoint(name)]))
 }
 
 /// Reads once at this member; whether that was by its lease.
@@ -94,44 +90,79 @@ fn who_has_no_leases_counts_for_none() {
     }
 }
 
-/// The leader is stopped while it holds a lease, another is elected and a write is
-/// acknowledged; then it goes on, with a read waiting for it that it must not answer from
-/// what it had.
+/// The leader is cut off from the others while it holds a lease, and in every other round
+/// stopped as well; another is elected and a write is acknowledged. Then it is asked, and
+/// when it was stopped goes on with that before it. Nobody can tell it what has happened: what
+/// keeps it from answering with what it had is that its lease is over, and that a leader
+/// which nobody hears steps down.
 #[test]
-fn a_leader_that_slept_serves_nothing_old() {
-    let cluster = cluster(&["n1", "n2", "n3"]);
+fn a_leader_that_was_cut_off_or_slept_serves_nothing_old() {
+    let (mut cluster, network) = (Cluster::of(3), Network::default());
+    let all = cluster.initial_cluster(3);
+    let names = ["n1", "n2", "n3"];
+    let listen = names.map(|_| free_port());
+    for (name, port) in names.iter().zip(listen) {
+        let own = format!("http://127.0.0.1:{port}");
+        cluster.start(name, "new", &all, &[LEASES, "--listen-peer-urls", &own]);
+    }
+    let ids = names.map(|name| {
+        let line = cluster.story(name).expect("this is ");
+        let id = line.split("member ").nth(1).and_then(|rest| rest.split(' ').next());
+        id.and_then(|id| u64::from_str_radix(id, 16).ok()).expect("it says who it is")
+    });
+    for ((name, id), port) in names.iter().zip(ids).zip(listen) {
+        network.lead_to(id, cluster.place(name).2, port);
+    }
+    for name in names {
+        cluster.expect_ready(name);
+    }
     cluster.says(&["put", "a", "1"]);
     for round in 0..4 {
         let (old, new) = (format!("{round} before"), format!("{round} after"));
-        let slept = cluster.leader();
+        let lonely = cluster.leader();
         cluster.says(&["put", "k", &old]);
-        eventually("it holds a lease", || reads_by_lease(&cluster, &slept).then_some(()));
-        let pid = pid_of(&cluster, &slept);
-        signal(pid, Signal::STOP);
-        let others: Vec<_> = cluster.places.iter().filter(|place| place.0 != slept).collect();
-        eventually("another leads", || {
-            let leads = |name: &str| metric(&cluster.endpoint(name), "etcd_server_is_leader");
-            others.iter().find(|place| leads(&place.0) == Some(1)).map(drop)
-        });
-        let awake: Vec<_> = others.iter().map(|place| cluster.endpoint(&place.0)).collect();
-        let awake = awake.join(",");
+        eventually("it holds a lease", || reads_by_lease(&cluster, &lonely).then_some(()));
+        let sleeper = (round % 2 == 1).then(|| pid_of(&cluster, &lonely));
+        let at = names.iter().position(|name| **name == *lonely).expect("it is one of them");
+        network.cut(ids[at]);
+        if let Some(pid) = sleeper {
+            signal(pid, Signal::STOP);
+        }
+        let others = names.into_iter().filter(|name| *name != lonely);
+        let others: Vec<_> = others.map(|name| cluster.endpoint(name)).collect();
         eventually("a write is acknowledged", || {
-            let put = common::driftless(["put", "k", &new, "--endpoints", &awake]);
+            let put = driftless(["put", "k", &new, "--endpoints", &others.join(",")]);
             put.status.success().then_some(())
         });
-        // These wait in its sockets: the first that it sees when it wakes.
-        let waiting: Vec<Child> = (0..4).map(|_| begin_reading(&cluster, &slept)).collect();
-        signal(pid, Signal::CONT);
+        // Where it sleeps, these wait in its sockets: the first that it sees when it wakes.
+        let waiting: Vec<Child> = (0..3).map(|_| begin_reading(&cluster, &lonely)).collect();
+        if let Some(pid) = sleeper {
+            signal(pid, Signal::CONT);
+        }
         for reader in waiting {
             let output = reader.wait_with_output().expect("it is ours");
             let read = String::from_utf8_lossy(&output.stdout);
-            let refused = !output.status.success() && read.is_empty();
-            assert!(refused || read == format!("{new}\n"), "{read:?} in round {round}");
+            assert!(!output.status.success() && read.is_empty(), "{read:?} in round {round}");
         }
+        network.heal();
         eventually("it reads again", || {
-            (read_at(&cluster, &slept, "k") == format!("{new}\n")).then_some(())
+            let read = at_once(&cluster, &lonely);
+            assert_ne!(read, format!("{old}\n"), "in round {round}");
+            (read == format!("{new}\n")).then_some(())
         });
     }
+}
+
+/// A port that nobody has.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("there is one");
+    listener.local_addr().expect("it is bound").port()
+}
+
+/// What a read at this member brings, be it nothing.
+fn at_once(cluster: &Cluster, name: &str) -> String {
+    let reader = begin_reading(cluster, name).wait_with_output().expect("it is ours");
+    String::from_utf8_lossy(&reader.stdout).into_owned()
 }
 
 fn pid_of(cluster: &Cluster, name: &str) -> i32 {
@@ -140,6 +171,7 @@ fn pid_of(cluster: &Cluster, name: &str) -> i32 {
 
 fn begin_reading(cluster: &Cluster, name: &str) -> Child {
     let mut get = command(DRIFTLESS);
-    get.args(["get", "k", "--value-only", "--endpoints", &cluster.endpoint(name)]);
+    get.args(["get", "k", "--value-only", "--timeout", "2"]);
+    get.args(["--endpoints", &cluster.endpoint(name)]);
     get.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it was built")
 }

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
 pub(crate) mod cluster;
+pub(crate) mod network;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
