@@ -160,9 +160,10 @@ pub struct Config {
     pub check_quorum: bool,
     /// Leaders answer reads without asking anybody while they hold a lease, and
     /// this is by how many millionths any member's clock may run fast or slow
-    /// (thesis §6.4.1). All members must be told the same, and give a clock that
-    /// goes on while the machine is suspended. `None`: no leases, and nothing rests
-    /// on clocks.
+    /// (thesis §6.4.1). A member's clock must go on while the machine is suspended.
+    /// Members that are told otherwise, or of a shorter election timeout, count for no
+    /// lease, as long as their hosts say so ([`Input::Promises`](crate::Input::Promises)).
+    /// `None`: no leases, and nothing rests on clocks.
     pub lease_drift_ppm: Option<u32>,
     /// Whom a leader makes a voter by itself.
     pub promotion: Promotion,

@@ -1,5 +1,6 @@
 //! Flags, environment and file, and what is refused.
 
+use super::values::parse_duration;
 use super::*;
 
 fn parse(arguments: &[&str]) -> Result<ServeConfig, ConfigError> {
