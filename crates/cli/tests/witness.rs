@@ -11,7 +11,7 @@ fn cluster() -> Cluster {
     let mut cluster = Cluster::of(3);
     let founders = cluster.initial_cluster(2);
     for name in ["n1", "n2"] {
-        cluster.start(name, "new", &founders, &[]);
+        cluster.start(name, "new", &founders, &["--readmit-lost-disks"]);
     }
     for name in ["n1", "n2"] {
         cluster.expect_ready(name);
@@ -20,14 +20,14 @@ fn cluster() -> Cluster {
     let added = cluster.json(&["member", "add", "n3", "--witness", "--peer-urls", &url]);
     assert_eq!(added["member"]["kind"], "witness");
     assert_eq!(added["member"]["name"], "n3");
-    start_witness(&mut cluster);
+    start_witness(&mut cluster, &[]);
     cluster.await_kinds(&[("n1", "voter"), ("n2", "voter"), ("n3", "witness")]);
     cluster
 }
 
-fn start_witness(cluster: &mut Cluster) {
+fn start_witness(cluster: &mut Cluster, more: &[&str]) {
     let all = cluster.initial_cluster(3);
-    cluster.start("n3", "existing", &all, &[]);
+    cluster.start("n3", "existing", &all, more);
     cluster.story("n3").expect("ready as a witness");
 }
 
@@ -93,7 +93,7 @@ fn a_witness_says_what_it_is_and_holds_nothing() {
     assert!(["n1", "n2", "n3"].iter().all(|name| list.contains(name)), "{list}");
     // It need not be told again what it is.
     cluster.kill("n3");
-    start_witness(&mut cluster);
+    start_witness(&mut cluster, &[]);
     assert!(!at(&cluster, "n3", &["get", "k/000"]).status.success());
     cluster.kill("n3");
     assert_holds(&cluster, "n3", false);
@@ -138,10 +138,29 @@ fn either_place_may_be_lost() {
     // Without the witness the two go on, and with it after it has been away.
     cluster.kill("n3");
     write(&cluster, written, written + 5);
-    start_witness(&mut cluster);
+    start_witness(&mut cluster, &[]);
     cluster.kill("n1");
     write(&cluster, written + 5, written + 10);
     assert_eq!(count(&cluster, "n2", &[]), (written + 10).to_string());
+}
+
+/// What it promised is gone with its disk; it comes back like any other, and as what it was.
+#[test]
+fn a_witness_that_lost_its_disk_comes_back_as_one() {
+    let mut cluster = cluster();
+    write(&cluster, 0, 5);
+    cluster.kill("n3");
+    std::fs::remove_dir_all(cluster.data_dir("n3")).expect("it is there");
+    start_witness(&mut cluster, &["--replace-lost-disk"]);
+    // Without a vote first, and then with one.
+    cluster.story("n1").expect("learners: ");
+    cluster.story("n1").expect("witnesses: ");
+    cluster.await_kinds(&[("n1", "voter"), ("n2", "voter"), ("n3", "witness")]);
+    assert!(!at(&cluster, "n3", &["get", "k/000"]).status.success());
+    // Its vote counts again: without it the one that is left could do nothing.
+    let leader = cluster.leader();
+    cluster.kill(&leader);
+    write(&cluster, 5, 10);
 }
 
 /// One that keeps data has written with the witness alone, and is lost: the other, which
