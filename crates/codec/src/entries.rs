@@ -36,11 +36,13 @@ impl Entries {
 
     /// Takes the entries away and leaves none.
     #[must_use]
+    #[inline]
     pub fn take(&mut self) -> Self {
         mem::replace(self, Self::NONE)
     }
 
     /// How long the payloads are, all together; it is known already.
+    #[inline]
     pub fn payload_bytes(&self) -> usize {
         match &self.few {
             Few::None => 0,
@@ -105,6 +107,7 @@ impl Default for Entries {
 impl Deref for Entries {
     type Target = [Entry];
 
+    #[inline]
     fn deref(&self) -> &[Entry] {
         match &self.few {
             Few::None => &[],
@@ -124,6 +127,7 @@ impl<'a> IntoIterator for &'a Entries {
 }
 
 impl From<Entry> for Entries {
+    #[inline]
     fn from(entry: Entry) -> Self {
         Self { few: Few::One(entry) }
     }

@@ -68,6 +68,7 @@ impl<'a> Stretch<'a> {
     }
 
     /// The entries, to go elsewhere.
+    #[inline]
     pub fn to_entries(&self) -> Entries {
         let Self { cache, block, from, count, .. } = *self;
         let block = &cache.blocks[block];
@@ -86,6 +87,7 @@ impl<'a> Stretch<'a> {
     }
 
     /// The entries, as they lie together.
+    #[inline]
     pub fn slices(&self) -> impl Iterator<Item = &'a [Entry]> + Clone + use<'a> {
         let &Self { cache, mut block, mut from, mut count, .. } = self;
         iter::from_fn(move || {
@@ -125,17 +127,19 @@ impl EntryCache {
 
     /// Adds the entries of a record, which come next.
     pub(crate) fn push(&mut self, entries: Entries) {
-        let [first, ..] = &*entries else { return };
+        let all = &*entries;
+        let [first, ..] = all else { return };
         let first = first.position.index;
+        let last = Index(first.0 + all.len() as u64 - 1);
         let follows = self.newest == NO_BLOCK || self.newest.1.next() == first;
         assert!(follows, "entries reach the cache in log order");
-        self.newest = (first, last_of(&entries));
         let bytes = block_bytes(&entries);
+        self.newest = (first, last);
         self.bytes += bytes;
         self.unapplied_bytes += if first > self.applied {
             bytes
         } else {
-            cost(&entries[count_through(&entries, self.applied)..])
+            cost(&all[count_through(&entries, self.applied)..])
         };
         self.blocks.push_back(entries);
     }
@@ -160,12 +164,17 @@ impl EntryCache {
     }
 
     /// Notes that entries up to `through` are applied.
+    #[inline]
     pub(crate) fn mark_applied(&mut self, through: Index) {
         if through == self.newest.1 {
             self.unapplied_bytes = 0;
             self.applied = self.applied.max(through);
-            return;
+        } else {
+            self.mark_applied_of_blocks(through);
         }
+    }
+
+    fn mark_applied_of_blocks(&mut self, through: Index) {
         let mut at = self.block_at(self.applied.next());
         while let Some(block) = self.blocks.get(at)
             && first_of(block) <= through
@@ -183,7 +192,18 @@ impl EntryCache {
 
     /// Lets the oldest entries go while there are too many bytes; none after
     /// `through`, which are not yet both durable and applied.
+    #[inline]
     pub(crate) fn evict(&mut self, through: Index) {
+        if self.bytes > self.bytes_max {
+            self.evict_blocks(through);
+        }
+    }
+
+    fn evict_blocks(&mut self, through: Index) {
+        if self.bytes_max == 0 && self.newest.1 <= through {
+            self.clear();
+            return;
+        }
         while self.bytes > self.bytes_max
             && let Some(block) = self.blocks.front()
             && last_of(block) <= through
@@ -196,11 +216,15 @@ impl EntryCache {
         }
     }
 
-    /// Forgets everything: a snapshot up to `applied` replaced the log.
-    pub(crate) fn reset(&mut self, applied: Index) {
+    fn clear(&mut self) {
         self.blocks.clear();
         self.newest = NO_BLOCK;
         self.bytes = 0;
+    }
+
+    /// Forgets everything: a snapshot up to `applied` replaced the log.
+    pub(crate) fn reset(&mut self, applied: Index) {
+        self.clear();
         self.unapplied_bytes = 0;
         self.applied = applied;
     }
@@ -211,6 +235,7 @@ impl EntryCache {
 
     /// The entries from `first` to `last`, as many as fit into `bytes_max` but
     /// at least one; `None` if `first` is not cached.
+    #[inline]
     pub(crate) fn range(&self, first: Index, last: Index, bytes_max: u64) -> Option<Stretch<'_>> {
         let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
         if (first, last) == self.newest

@@ -30,11 +30,13 @@ impl Payloads {
 
     /// Before a step: the entries that it proposes (their positions do not
     /// matter yet), or those of the append that it receives.
+    #[inline]
     pub fn offer(&mut self, entries: Entries) {
         self.offered = entries;
     }
 
     /// After a step: forgets what it did not take.
+    #[inline]
     pub fn end_offer(&mut self) {
         self.offered = Entries::NONE;
     }
@@ -51,54 +53,47 @@ impl Payloads {
     ///
     /// If the step is about other entries than were offered.
     pub fn record(&mut self, persist: &Persist, applied: Index) -> Record {
-        let &Persist { hard_state, truncate_from, ref runs, ref memberships, ref source, .. } =
-            persist;
+        let &Persist { hard_state, truncate_from, ref runs, ref source, .. } = persist;
         if let Some(from) = truncate_from {
             self.cache.truncate_from(from);
         }
-        let mut snapshot = None;
-        let mut entries = match source {
-            Source::HardState => Entries::NONE,
-            Source::Noop => unplaced(EntryKind::Noop, Bytes::new()).into(),
-            Source::Membership => memberships
-                .iter()
-                .map(|entry| unplaced(EntryKind::Membership, encode_membership(&entry.membership)))
-                .collect(),
-            Source::Proposal => self.offered.take(),
+        let (snapshot, entries) = match source {
+            Source::Proposal => {
+                self.offered.place(runs);
+                (None, self.offered.take())
+            }
             Source::Append { .. } => {
                 // The part that is here already comes first.
                 leave_out_before(runs, &mut self.offered);
-                self.offered.take()
+                (None, self.offered.take())
             }
             Source::Snapshot { last, membership } => {
                 self.cache.reset(applied);
-                snapshot = Some(Box::new(SnapshotMeta {
-                    last: *last,
-                    membership: (**membership).clone(),
-                }));
-                Entries::NONE
+                let membership = (**membership).clone();
+                (Some(Box::new(SnapshotMeta { last: *last, membership })), Entries::NONE)
             }
+            Source::HardState | Source::Noop | Source::Membership => (None, own_entries(persist)),
         };
-        if !matches!(source, Source::Append { .. }) {
-            entries.place(runs);
-        }
         self.cache.push(entries.clone());
         Record { group: self.group, hard_state, truncate_from, snapshot, entries }
     }
 
     /// The entries from `first` to `last`, as many as fit into `bytes_max` but
     /// at least one; `None` if `first` is not in memory.
+    #[inline]
     pub fn range(&self, first: Index, last: Index, bytes_max: u64) -> Option<Stretch<'_>> {
         self.cache.range(first, last, bytes_max)
     }
 
     /// The machine has applied entries up to `through`.
+    #[inline]
     pub fn mark_applied(&mut self, through: Index) {
         self.cache.mark_applied(through);
     }
 
     /// Lets the oldest entries go while there are too many bytes; none after
     /// `through`, which are not yet both durable and applied.
+    #[inline]
     pub fn evict(&mut self, through: Index) {
         self.cache.evict(through);
     }
@@ -107,6 +102,21 @@ impl Payloads {
     pub(crate) fn unapplied_bytes(&self) -> usize {
         self.cache.unapplied_bytes()
     }
+}
+
+/// The entries that the algorithm appends of its own accord.
+fn own_entries(persist: &Persist) -> Entries {
+    let mut entries: Entries = match persist.source {
+        Source::Noop => unplaced(EntryKind::Noop, Bytes::new()).into(),
+        Source::Membership => persist
+            .memberships
+            .iter()
+            .map(|entry| unplaced(EntryKind::Membership, encode_membership(&entry.membership)))
+            .collect(),
+        _ => Entries::NONE,
+    };
+    entries.place(&persist.runs);
+    entries
 }
 
 /// Leaves out of entries that stand in their places what comes before `runs`.
