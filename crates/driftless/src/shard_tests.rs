@@ -143,6 +143,7 @@ fn status() -> Status {
         applied_index: Index(0),
         snapshot: None,
         low_space: false,
+        is_witness: false,
     }
 }
 

@@ -18,6 +18,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+#[cfg(test)]
+#[path = "storage_tests.rs"]
+mod tests;
+
 /// The one group that a node hosts today.
 pub(crate) const GROUP: GroupId = GroupId(1);
 
