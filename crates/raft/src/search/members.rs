@@ -121,6 +121,19 @@ fn deep_b_three_become_four_and_three_and_a_crash() {
     holds_deep("deep: 3 to 4 to 3", &world, &[CHANGED, LOST, REMOVED]);
 }
 
+/// Those who follow are alike.
+fn led_by_all(bounds: Bounds, changes: &[&[Change]], mutant: Option<Mutant>) -> World {
+    World::led_by_all(3, 1, bounds, Rules { changes: steps(changes), mutant, ..Rules::default() })
+}
+
+#[test]
+#[ignore = "deep: cargo xtask check --deep"]
+fn deep_b_three_become_four_and_three_and_an_election() {
+    let world = led_by_all(wide(1, 0, 2), &[&[add(4)], &[remove(1)]], None);
+    let met = [CHANGED, REMOVED, RIVALS, TRUNCATED];
+    holds_deep("deep: 3 to 4 to 3, election", &world, &met);
+}
+
 #[test]
 #[ignore = "deep: cargo xtask check --deep"]
 fn deep_b_three_swap_their_leader_through_a_joint_membership_and_a_crash() {
@@ -234,6 +247,7 @@ pub(crate) fn told() -> Vec<World> {
     let removed = Some(Mutant::CountsRemovedLeader);
     let learner = Some(Mutant::CountsLearners);
     vec![
+        led_by_all(bounds(2, 1, 1), &[&[remove(1)]], removed),
         wrong(3, 0, bounds(2, 1, 1), &[&[remove(1)]], removed),
         wrong(2, 1, bounds(2, 1, 1), &[&[Change::AddLearner(name(2))]], learner),
         change_untold(Some(Mutant::ChangesBeforeOwnTerm)),

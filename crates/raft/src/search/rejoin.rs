@@ -113,6 +113,12 @@ fn mutant_28_stale_acknowledgement_after_a_disk_was_lost() {
     catches(&world, "acknowledgements are true", 1_000_000);
 }
 
+/// A small scene in which messages stay, for `wide_tests`.
+pub(crate) fn staying() -> World {
+    let bounds = Bounds { term_max: 1, campaigns: 0, changes: 1, ..BOUNDS };
+    again_and_again(losing(bounds, None))
+}
+
 /// Scenes with a wrong variant each, for `story_tests`.
 pub(crate) fn told() -> Vec<World> {
     let bounds = Bounds { term_max: 1, campaigns: 0, proposals: 1, changes: 1, ..BOUNDS };

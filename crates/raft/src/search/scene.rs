@@ -4,7 +4,9 @@ use super::check::Ghost;
 use super::mutant::Mutant;
 use super::story;
 use super::world::{Action, Envelope, Member, Shared, World, name};
-use crate::{Change, Config, Membership, Moment, NodeId, Raft, Restored, Run, Term, Time, Trail};
+use crate::{
+    Change, Config, Membership, Message, Moment, NodeId, Raft, Restored, Run, Term, Time, Trail,
+};
 use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::rc::Rc;
@@ -242,6 +244,30 @@ impl World {
     /// `voters` members, and `others` that are none yet; member 1 leads term 1,
     /// and all voters know that its first entry is committed.
     pub(crate) fn led(voters: usize, others: usize, bounds: Bounds, rules: Rules) -> Self {
+        Self::led_after(voters, others, bounds, rules, Self::settled)
+    }
+
+    /// The same, and all the others gave member 1 their votes: so they are alike.
+    pub(crate) fn led_by_all(voters: usize, others: usize, bounds: Bounds, rules: Rules) -> Self {
+        Self::led_after(voters, others, bounds, rules, |mut world| {
+            while let Some(at) = world
+                .network
+                .iter()
+                .position(|envelope| matches!(envelope.value.message, Message::RequestVote { .. }))
+            {
+                world = world.after(Action::Deliver(at));
+            }
+            world.settled()
+        })
+    }
+
+    fn led_after(
+        voters: usize,
+        others: usize,
+        bounds: Bounds,
+        rules: Rules,
+        elected: impl FnOnce(Self) -> Self,
+    ) -> Self {
         let membership = Membership::of((0..voters).map(name));
         let mut disks = vec![disk(&membership, 0, None, &[]); voters];
         disks.extend(vec![nobody(); others]);
@@ -250,7 +276,9 @@ impl World {
         let stays = rules.stays;
         let rules = Rules { mutant: None, stays: false, ..rules };
         let world = Self::new(disks, beginning, rules.clone());
-        let mut world = world.after(Action::Campaign(0)).settled().after(Action::Beat(0)).settled();
+        // Its vote for itself is durable, and those of others are asked for.
+        let world = elected(world.after(Action::Campaign(0)).after(Action::Sync(0)));
+        let mut world = world.after(Action::Beat(0)).settled();
         world.left = bounds;
         world.ruled(Rules { stays, ..rules }).wrong(mutant)
     }
