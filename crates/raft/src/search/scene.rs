@@ -249,7 +249,9 @@ impl World {
 
     /// The same, and all the others gave member 1 their votes: so they are alike.
     pub(crate) fn led_by_all(voters: usize, others: usize, bounds: Bounds, rules: Rules) -> Self {
-        Self::led_after(voters, others, bounds, rules, |mut world| {
+        Self::led_after(voters, others, bounds, rules, |world| {
+            // Its vote for itself is durable, and those of others are asked for.
+            let mut world = world.after(Action::Sync(0));
             while let Some(at) = world
                 .network
                 .iter()
@@ -276,8 +278,7 @@ impl World {
         let stays = rules.stays;
         let rules = Rules { mutant: None, stays: false, ..rules };
         let world = Self::new(disks, beginning, rules.clone());
-        // Its vote for itself is durable, and those of others are asked for.
-        let world = elected(world.after(Action::Campaign(0)).after(Action::Sync(0)));
+        let world = elected(world.after(Action::Campaign(0)));
         let mut world = world.after(Action::Beat(0)).settled();
         world.left = bounds;
         world.ruled(Rules { stays, ..rules }).wrong(mutant)
