@@ -248,8 +248,16 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
                 return self.start_fails(id, &error, sync_failed);
             }
         };
-        let Opened { log, identity, mut groups } = opened;
+        let Opened { mut log, identity, mut groups } = opened;
         member.boots = identity.boots;
+        let mut options = options(id, &self.plan);
+        let differs = draw_other_leases(&mut options.raft, &mut member.random);
+        // What it may promise from now on is known to its next life before it does.
+        let owed_us = options.raft.owed_us().max(identity.owed_us);
+        if let Err(error) = log.owe(owed_us) {
+            let sync_failed = member.disk.memory.counters().failed_syncs > failed_before;
+            return self.start_fails(id, &OpenError::Io(error), sync_failed);
+        }
         let mut recovered = groups.pop().expect("every world has one group");
         let lacks_the_last = member.durable.lacks_only_the_last(&recovered);
         let check = member.durable.recover(id, &recovered);
@@ -282,7 +290,6 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
         let has_snapshot = recovered.snapshot.as_ref().is_some_and(|meta| meta.last.index.0 > 0);
         let known = log.known_peers().clone();
         let moment = member.moment(self.now);
-        let mut options = options(id, &self.plan);
         options.addresses = member.addresses_told();
         // Half of them learn it from others alone.
         options.witness = self.witnesses.contains(&id) && id.0.is_multiple_of(2);
@@ -325,6 +332,7 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
         let is_restart = process.run > 1;
         for (situation, times) in [
             (Situation::Restart, usize::from(is_restart)),
+            (Situation::OtherLeases, usize::from(differs)),
             (Situation::SnapshotLoadedAtStart, usize::from(has_snapshot)),
             (Situation::RecordSurvivedUnsynced, survived),
             (Situation::RecordLost, lost),
@@ -432,6 +440,20 @@ pub(crate) fn open<M: StateMachine>(
         };
         Log::create(disk, &identity, &[(GROUP, member.founded(membership))], options)
     }
+}
+
+/// Members need not be set up alike, nor as in their last life: where others have leases,
+/// one at times has none, or holds to a leader for longer. Whether this one does.
+fn draw_other_leases(raft: &mut Config, random: &mut Random) -> bool {
+    if raft.lease_drift_ppm.is_none() || !random.chance(1, 5) {
+        return false;
+    }
+    if random.chance(1, 2) {
+        raft.lease_drift_ppm = None;
+    } else {
+        raft.election_timeout_us *= 2;
+    }
+    true
 }
 
 fn options(id: NodeId, plan: &Plan) -> NodeOptions {

@@ -82,6 +82,7 @@ situations! {
     RecordLost: "a record that was never acknowledged was lost in a crash", demanded;
     DuplicateSuppressed: "a command that came twice was applied once", demanded;
     LeaseRead: "a leader answered a read by its lease", demanded;
+    OtherLeases: "a member was started with other leases than its group's", demanded;
     LeaseRanOut: "a read reached a leader whose lease had run out", demanded;
     FollowerRead: "a follower served a linearizable read", demanded;
     Forwarded: "a follower's client had its command applied", demanded;
