@@ -44,6 +44,8 @@ pub(crate) struct Links {
     stages: BTreeMap<LinkId, Stage>,
     outbound: BTreeMap<NodeId, LinkId>,
     inbound: BTreeMap<NodeId, LinkId>,
+    /// Who has refused our data directory, and has not talked to us since.
+    refused_by: BTreeSet<NodeId>,
 }
 
 /// What a change of links means to the rest of the node.
@@ -77,6 +79,7 @@ impl Links {
             stages: BTreeMap::new(),
             outbound: BTreeMap::new(),
             inbound: BTreeMap::new(),
+            refused_by: BTreeSet::new(),
         }
     }
 
@@ -302,9 +305,19 @@ impl Links {
             _ if cluster_id != self.identity.cluster_id => None,
             HelloRefusal::Removed => Some(StopReason::Removed),
             HelloRefusal::OlderDisk => Some(StopReason::OlderDisk { peer }),
-            // One that is to be brought back waits for that.
-            HelloRefusal::Incarnation if self.disk(who).standing != Standing::Replacement => {
-                Some(StopReason::UnknownIncarnation { peer })
+            HelloRefusal::Incarnation => {
+                self.refused_by.insert(peer);
+                let is_unknown = match self.disk(who).standing {
+                    Standing::First => true,
+                    // One that is to be brought back waits for that.
+                    Standing::Replacement => false,
+                    // Who refuses one that was taken back may only not have heard of that
+                    // yet; but a quorum has.
+                    Standing::Readmitted => {
+                        !who.in_force.is_quorum(|id| !self.refused_by.contains(&id))
+                    }
+                };
+                is_unknown.then_some(StopReason::UnknownIncarnation { peer })
             }
             _ => None,
         };
@@ -408,6 +421,7 @@ impl Links {
     ) -> Change {
         let stage = if inbound { Stage::Inbound { peer } } else { Stage::Outbound { peer } };
         self.stages.insert(link, stage);
+        self.refused_by.remove(&peer);
         let current = if inbound { &mut self.inbound } else { &mut self.outbound };
         if let Some(older) = current.insert(peer, link) {
             // The newer link is the one that lives; what the older one still

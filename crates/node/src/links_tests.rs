@@ -316,6 +316,38 @@ fn a_replaced_disk_is_heard_once_the_group_has_taken_it_in() {
     assert!(!behind.is_open(LinkId(6)));
 }
 
+/// One that lags has not heard that a member was taken back, and refuses it. That is no
+/// reason to stop as long as the others are a quorum.
+#[test]
+fn a_member_that_was_taken_back_stops_only_when_no_quorum_knows_of_it() {
+    const C: NodeId = NodeId(3);
+    let readmit = driftless_raft::Change::Readmit { id: A, incarnation: 12 };
+    let in_force = Membership::of([A, B, C]).changed(&[readmit]).unwrap();
+    let in_force = in_force.changed(&[driftless_raft::Change::Promote(A)]).unwrap();
+    let roster = Roster::of(in_force.clone());
+    let group = Group { in_force, roster, ..Group::new() };
+    let identity = Identity { replacement: true, ..Identity::new(9, A, 12) };
+    for (refusals, stops) in [
+        (&[B][..], false),
+        (&[B, B], false),
+        (&[B, C], true),
+        // C talks to us after it has heard of it.
+        (&[C, B], false),
+    ] {
+        let mut a = Links::new(identity.clone(), (0, 0), GroupId(1), BTreeMap::new());
+        let mut actions = Vec::new();
+        for (at, &peer) in refusals.iter().enumerate() {
+            if at > 0 && refusals[0] == C {
+                a.open(LinkId(9), C, false, group.who(A), &mut actions);
+            }
+            let refusal = HelloRefusal::Incarnation;
+            a.refused(LinkId(at as u64), (peer, 9), refusal, group.who(A), &mut actions);
+        }
+        let stop = |it: &Action| matches!(it, Action::Stop(StopReason::UnknownIncarnation { .. }));
+        assert_eq!(actions.iter().any(stop), stops, "{refusals:?}: {actions:?}");
+    }
+}
+
 #[test]
 fn a_removed_member_is_told_so_and_stops() {
     let (mut a, mut b) = (links(A, 11, &[(B, 22)]), links(B, 22, &[(A, 11)]));
