@@ -13,7 +13,9 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-const KEYS: u64 = 8;
+/// So many that a snapshot is many pieces even if it was taken just after the
+/// older versions were forgotten.
+const KEYS: u64 = 128;
 const VALUE_BYTES: usize = 1_000;
 /// A member takes a snapshot after so many entries.
 const SNAPSHOT_EVERY: u64 = 1_000;
@@ -28,11 +30,11 @@ const CLIENTS: u64 = 32;
 /// What a directory may come to, whatever was written before. Two intervals of
 /// the log, for what one snapshot covers is kept until the next is done and some
 /// is written meanwhile; as many segments ready to be used; two snapshots of what
-/// two compactions leave; all of that twice, since disks are slow at times.
+/// two compactions and the keys leave; all of that twice, since disks are slow at times.
 const BOUND_BYTES: u64 = 2
     * (2 * SNAPSHOT_EVERY * (VALUE_BYTES as u64 + 300)
         + 4 * SEGMENT_BYTES
-        + 2 * 2 * COMPACT_EVERY * (VALUE_BYTES as u64 + 100));
+        + 2 * (KEYS + 2 * COMPACT_EVERY) * (VALUE_BYTES as u64 + 100));
 
 struct Cluster {
     home: tempfile::TempDir,
