@@ -74,8 +74,8 @@ pub enum ChangeRefusal {
     NotLearner(NodeId),
     /// It is not a voter.
     NotVoter(NodeId),
-    /// The learner lacks committed entries that were not even sent to it yet, or
-    /// does not answer; try again later.
+    /// The learner lacks committed entries that were not even sent to it yet, or, if it
+    /// lost its data, that it has not stored yet; or it does not answer. Try again later.
     NotCaughtUp(NodeId),
     /// Nobody would be left to vote.
     NoVoters,

@@ -64,7 +64,7 @@ impl Raft {
         for change in changes {
             if let Change::Promote(id) = *change
                 && !forced
-                && !leader.has_caught_up(id, self, now)
+                && !leader.is_ready(id, self, now)
             {
                 return Err(ChangeRefusal::NotCaughtUp(id));
             }
@@ -176,6 +176,17 @@ impl Leader {
         self.followers.get(id).is_some_and(|known| {
             known.round_heard > Round(0) && now.since(known.heard_at) < config.election_timeout_us
         })
+    }
+
+    /// Whether a learner may be promoted by hand. One that lost its data is as good as
+    /// down until it has stored it again: were it a voter before (its disk may be full),
+    /// the next lost disk could leave a majority without data.
+    fn is_ready(&self, id: NodeId, raft: &Raft, now: Time) -> bool {
+        if raft.trail.membership().returning.contains(&id) {
+            self.has_stored(id, raft, now)
+        } else {
+            self.has_caught_up(id, raft, now)
+        }
     }
 
     /// Whether `id` is up and has been sent all that is committed, and so lacks
