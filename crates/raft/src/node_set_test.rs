@@ -37,7 +37,7 @@ fn two_of_them_are_compared_member_by_member() {
         // Whatever order they come in.
         let ours = |twin: &BTreeSet<NodeId>| -> NodeSet { twin.iter().rev().copied().collect() };
         let (left, right) = (ours(&one), ours(&other));
-        assert!(left.iter().eq(&one));
+        assert!(left.iter().eq(&one) && one.iter().eq(&left));
         assert_eq!(left == right, one == other);
         assert!(left.intersection(&right).eq(one.intersection(&other)));
         assert!(left.difference(&right).eq(one.difference(&other)));
