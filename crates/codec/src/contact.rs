@@ -22,17 +22,25 @@ impl Contact {
     /// The payload of its entry.
     pub fn encode(&self) -> Bytes {
         let mut out = BytesMut::with_capacity(12 + self.address.len());
-        out.put_u64_le(self.node_id.0);
-        put_bytes(&mut out, self.address.as_bytes());
+        self.put(&mut out);
         out.freeze()
+    }
+
+    pub(crate) fn put(&self, out: &mut BytesMut) {
+        out.put_u64_le(self.node_id.0);
+        put_bytes(out, self.address.as_bytes());
     }
 
     /// Reads what [`Contact::encode`] wrote.
     pub fn decode(payload: &Bytes) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(payload.clone());
-        let node_id = NodeId(reader.u64("the member")?);
-        let contact = Self { node_id, address: reader.address("its address")? };
+        let contact = Self::read(&mut reader)?;
         reader.end()?;
         Ok(contact)
+    }
+
+    pub(crate) fn read(reader: &mut Reader) -> Result<Self, DecodeError> {
+        let node_id = NodeId(reader.u64("the member")?);
+        Ok(Self { node_id, address: reader.address("its address")? })
     }
 }

@@ -19,7 +19,7 @@ pub enum EntryKind {
     /// Where a member is reached (see [`Contact`](crate::Contact)).
     Contact = 4,
     /// Who founded the group, for those who joined later (see
-    /// [`membership`](crate::membership)).
+    /// [`Founders`](crate::Founders)).
     Founders = 5,
     /// One of which a witness knows that it stands here, and no more.
     Bare = 6,

@@ -16,8 +16,7 @@ use crate::sidecar;
 use crate::transfer::remove_older_snapshots;
 use bytes::Bytes;
 use driftless_codec::frame::AppendHead;
-use driftless_codec::membership::decode_membership;
-use driftless_codec::{Contact, Entry, EntryKind};
+use driftless_codec::{Contact, Entry, EntryKind, Founders};
 use driftless_log::SnapshotMeta;
 use driftless_raft::{Index, Input, Moment, Position};
 
@@ -76,8 +75,8 @@ fn tell_roster(entry: &Entry, roster: &mut Roster) -> bool {
             }
         }
         EntryKind::Founders => {
-            if let Some(founders) = decode_membership(&entry.payload) {
-                roster.apply_founders(founders);
+            if let Ok(founders) = Founders::decode(&entry.payload) {
+                roster.apply_founders(entry.position.index, founders);
             }
         }
         _ => {

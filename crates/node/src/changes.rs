@@ -9,8 +9,7 @@
 use crate::node::{HOUSEKEEPING_US, Node};
 use crate::port::{Action, Answer, MemberChange, Report, RequestError, RequestToken};
 use bytes::Bytes;
-use driftless_codec::membership::encode_membership;
-use driftless_codec::{ADDRESS_BYTES_MAX, Contact, EntryKind, PeerFrame};
+use driftless_codec::{ADDRESS_BYTES_MAX, Contact, EntryKind, Founders, PeerFrame};
 use driftless_raft::{
     Change, ChangeRefusal, Index, Input, Moment, NodeId, Role, Term, Time, TransferRefusal,
 };
@@ -332,18 +331,12 @@ impl Node {
             return; // It is on its way.
         }
         self.changes.founders_again_at = now.after(ASK_AGAIN_US);
-        let founders = self.roster.membership().clone();
-        let address = |id| match self.roster.address(id) {
-            None => Some((id, self.options.addresses.get(&id)?)),
-            Some(_) => None,
-        };
-        let contacts: Vec<Bytes> = founders
-            .iter()
-            .filter_map(address)
-            .map(|(node_id, address)| Contact { node_id, address: address.clone() }.encode())
-            .collect();
-        self.propose_own(EntryKind::Founders, &[encode_membership(&founders)], actions);
-        self.propose_own(EntryKind::Contact, &contacts, actions);
+        let membership = self.roster.membership().clone();
+        let named = &self.options.addresses;
+        let contact = |id| Some(Contact { node_id: id, address: named.get(&id)?.clone() });
+        let contacts = membership.iter().filter_map(contact).collect();
+        let founders = Founders { membership, contacts }.encode();
+        self.propose_own(EntryKind::Founders, &[founders], actions);
     }
 
     /// A member asks for a change.

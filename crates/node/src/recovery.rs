@@ -2,7 +2,7 @@
 //! quorum is lost for good.
 
 use driftless_codec::membership::encode_membership;
-use driftless_codec::{Entry, EntryKind};
+use driftless_codec::{Entry, EntryKind, Founders};
 use driftless_log::{Identity, Record, Recovered as Found};
 use driftless_raft::{HardState, Index, Membership, NodeId, Position};
 use std::collections::BTreeSet;
@@ -99,7 +99,8 @@ pub fn recovery(identity: &Identity, found: &Found) -> Result<(Record, Recovered
         let position = Position { term, index: Index(last.index.0 + after) };
         Entry { position, kind, payload }
     };
-    let founders = entry(1, EntryKind::Founders, encode_membership(before));
+    let founders = Founders { membership: before.clone(), contacts: Vec::new() };
+    let founders = entry(1, EntryKind::Founders, founders.encode());
     let alone = entry(2, EntryKind::Membership, encode_membership(&membership));
     let at = alone.position;
     let commit_index = found.hard_state.commit_index;

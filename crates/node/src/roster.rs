@@ -6,8 +6,8 @@
 //! What is told to others, and what rests on a removal, is this one.
 
 use bytes::{BufMut, BytesMut};
-use driftless_codec::Contact;
 use driftless_codec::wire::{DecodeError, Reader, put_bytes, put_membership};
+use driftless_codec::{Contact, Founders};
 use driftless_raft::{Change, Index, Membership, NodeId};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -65,10 +65,20 @@ impl Roster {
         self.contacts.get(&id).map(|address| address.text.as_str())
     }
 
-    /// An entry says who founded the group.
-    pub(crate) fn apply_founders(&mut self, founders: Membership) {
-        if !std::mem::replace(&mut self.founded, true) && self.membership == Membership::default() {
-            self.membership = founders;
+    /// The entry at `at` says who founded the group, and where they were reached. The
+    /// operator may have said better before it.
+    pub(crate) fn apply_founders(&mut self, at: Index, founders: Founders) {
+        if std::mem::replace(&mut self.founded, true) {
+            return;
+        }
+        let Founders { membership, contacts } = founders;
+        if self.membership == Membership::default() {
+            self.membership = membership;
+        }
+        for contact in contacts {
+            if !self.contacts.contains_key(&contact.node_id) {
+                self.apply_contact(at, contact);
+            }
         }
     }
 

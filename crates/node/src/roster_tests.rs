@@ -6,6 +6,10 @@ fn ids(ids: impl IntoIterator<Item = u64>) -> Membership {
     Membership::of(ids.into_iter().map(NodeId))
 }
 
+fn founders(contacts: &[Contact]) -> Founders {
+    Founders { membership: ids([1, 2, 3]), contacts: contacts.to_vec() }
+}
+
 fn contact(id: u64, address: &str) -> Contact {
     Contact { node_id: NodeId(id), address: address.to_owned() }
 }
@@ -64,10 +68,26 @@ fn of_strangers_the_newest_are_known() {
 fn who_joins_learns_the_founders() {
     let (mut founder, mut joiner) = (Roster::of(ids([1, 2, 3])), Roster::default());
     for roster in [&mut founder, &mut joiner] {
-        roster.apply_founders(ids([1, 2, 3]));
+        roster.apply_founders(Index(1), founders(&[]));
         roster.apply_membership(ids([1, 2]));
-        roster.apply_founders(ids([1, 2, 3]));
+        roster.apply_founders(Index(3), founders(&[]));
     }
     assert!(joiner.is_removed(NodeId(3)));
     assert_eq!(founder, joiner);
+}
+
+/// Who publishes the founders goes by what it was told at its start. A member may have
+/// moved since, and the operator have told the group.
+#[test]
+fn what_the_operator_said_of_a_founder_stays() {
+    let mut roster = Roster::of(ids([1, 2, 3]));
+    roster.apply_contact(Index(1), contact(2, "moved:2"));
+    roster.apply_founders(Index(2), founders(&[contact(1, "told:1"), contact(2, "told:2")]));
+    assert_eq!(roster.address(NodeId(1)), Some("told:1"));
+    assert_eq!(roster.address(NodeId(2)), Some("moved:2"));
+    roster.apply_contact(Index(3), contact(1, "moved:1"));
+    // Another leader did not know that it had been done.
+    roster.apply_founders(Index(4), founders(&[contact(1, "told:1"), contact(3, "told:3")]));
+    assert_eq!(roster.address(NodeId(1)), Some("moved:1"));
+    assert_eq!(roster.address(NodeId(3)), None);
 }

@@ -38,7 +38,8 @@ pub enum MemberKind {
 pub struct Member {
     /// What it is.
     pub kind: MemberKind,
-    /// Where its peers reach it, as far as is known here.
+    /// Where its peers reach it: as the log says, else as this member was told at its
+    /// start, which others need not know.
     pub address: Option<String>,
 }
 
