@@ -41,6 +41,8 @@ pub(crate) struct Links {
     group: GroupId,
     pub(crate) acquaintance: Acquaintance,
     dialling: Dialling,
+    /// Where callees are told that this member is reached.
+    own_address: String,
     stages: BTreeMap<LinkId, Stage>,
     outbound: BTreeMap<NodeId, LinkId>,
     inbound: BTreeMap<NodeId, LinkId>,
@@ -76,6 +78,7 @@ impl Links {
             group,
             acquaintance: Acquaintance::new(known),
             dialling: Dialling::default(),
+            own_address: String::new(),
             stages: BTreeMap::new(),
             outbound: BTreeMap::new(),
             inbound: BTreeMap::new(),
@@ -134,16 +137,27 @@ impl Links {
         };
         let callers = self.stages.values().filter_map(caller).collect();
         let gone = self.dialling.update(now, grace_us, who, &callers, actions);
-        let mut changes = Vec::new();
-        for peer in gone {
-            let links = [self.inbound.get(&peer), self.outbound.get(&peer)];
-            let links: Vec<LinkId> = links.into_iter().flatten().copied().collect();
-            for link in links {
-                actions.push(Action::Close { link });
-                changes.push(self.closed(link, actions));
-            }
+        let links_with = |peer| [self.inbound.get(&peer), self.outbound.get(&peer)];
+        let mut over: Vec<LinkId> =
+            gone.into_iter().flat_map(links_with).flatten().copied().collect();
+        let own_address = who.own_address();
+        if own_address != self.own_address {
+            // Whoever was told another when it was called may have no way to answer: it is
+            // called again.
+            self.own_address = own_address;
+            let dialled = |stage: &Stage| match stage {
+                Stage::ReplyDue { .. } | Stage::Outbound { .. } => true,
+                Stage::Remembering { inbound, .. } => !inbound,
+                Stage::HelloDue | Stage::Inbound { .. } => false,
+            };
+            let links = self.stages.iter().filter(|(_, stage)| dialled(stage));
+            over.extend(links.map(|(link, _)| *link));
         }
-        changes
+        let close = |link| {
+            actions.push(Action::Close { link });
+            self.closed(link, actions)
+        };
+        over.into_iter().map(close).collect()
     }
 
     /// Whether time is to bring something to links.

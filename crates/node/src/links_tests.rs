@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::roster::Roster;
-use driftless_raft::Membership;
+use driftless_codec::Contact;
+use driftless_raft::{Index, Membership};
 
 const A: NodeId = NodeId(1);
 const B: NodeId = NodeId(2);
@@ -237,6 +238,39 @@ fn of_two_data_directories_under_one_name_the_first_has_it() {
     assert_eq!(b.sender(LinkId(7)), Some(A));
     let remembers = |action: &&Action| matches!(action, Action::Log(LogJob::RememberPeer { .. }));
     assert_eq!(actions.iter().filter(remembers).count(), 1);
+}
+
+/// A goes on elsewhere once the log says so. B lags behind the log, and was told before
+/// where A was.
+#[test]
+fn who_was_told_an_old_address_is_called_again() {
+    let (mut a, mut group) = (links(A, 11, &[(B, 22)]), Group::new());
+    group.named = [(A, "a:1".into()), (B, "b:1".into())].into();
+    let call = |a: &mut Links, group: &Group, link| {
+        let mut actions = Vec::new();
+        a.connected(link, B, group.who(A), &mut actions);
+        let disk = DiskId { incarnation: 22, boots: 1, nonce: 0, standing: Standing::First };
+        let reply = HelloReply { cluster_id: 9, node_id: B, disk, refusal: None };
+        a.shake(link, &PeerFrame::HelloReply(reply), group.who(A), &mut actions);
+        assert!(a.reaches(B));
+        let frames = split(&mut actions).0;
+        let [PeerFrame::Hello(hello)] = &frames[..] else { panic!("{frames:?}") };
+        hello.address.clone()
+    };
+    let follow = |a: &mut Links, group: &Group| {
+        let mut actions = Vec::new();
+        let lost = a.follow(Time(0), 0, group.who(A), &mut actions);
+        let closed = actions.iter().any(|it| matches!(it, Action::Close { link: LinkId(1) }));
+        assert_eq!(lost, if closed { vec![Change::Lost(B)] } else { vec![] });
+        closed
+    };
+    follow(&mut a, &group);
+    assert_eq!(call(&mut a, &group, LinkId(1)), "a:1");
+    assert!(!follow(&mut a, &group), "nothing is new");
+    group.roster.apply_contact(Index(1), Contact { node_id: A, address: "a:2".into() });
+    assert!(follow(&mut a, &group));
+    assert!(!a.reaches(B));
+    assert_eq!(call(&mut a, &group, LinkId(2)), "a:1,a:2");
 }
 
 /// A copy of a data directory from before a restart, or two processes on copies of
