@@ -10,7 +10,7 @@ use crate::workload::Workload;
 use crate::world::{Happening, World};
 use driftless_node::MemberChange;
 use driftless_node::machine::StateMachine;
-use driftless_node::raft::{NodeId, Role};
+use driftless_node::raft::NodeId;
 use std::collections::BTreeMap;
 
 /// How often the operator looks whether the group knows.
@@ -64,44 +64,47 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
         self.tell(|| format!("member {id} is at {place} from now on"));
     }
 
-    /// Sees whether the group knows where a member is, or is to be, and else says it
-    /// again.
+    /// Says again where a member is, or is to be, until somebody has answered that the
+    /// group knows. A list of members would not do: where the log says nothing of a
+    /// member, it shows what whoever is asked was told at its start.
     pub(crate) fn readdress(&mut self, id: NodeId) {
         let Some(&how) = self.moving.get(&id) else { return };
         if !self.ghosts.membership(&self.founding).contains(id) {
             self.moving.remove(&id);
             return;
         }
-        let Place { member, moves } = self.members[&id].place;
-        let moves = if how == Move::Announced { moves + 1 } else { moves };
-        let address = Place { member, moves }.to_string();
-        if self.leader_knows(id, &address) {
-            self.moving.remove(&id);
-            if how == Move::Announced {
-                self.moves(id);
-                self.count(Situation::Moved);
-                for link in self.network.find(|connection| connection.touches(id)) {
-                    self.break_link(link);
-                }
-            }
-            return;
-        }
+        let place = self.place_to_tell(id, how);
         let pick = self.random.draw();
         if let Some(asked) = self.somebody(pick, &[]) {
-            let contacts = BTreeMap::from([(id, address)]);
+            let contacts = BTreeMap::from([(id, place.to_string())]);
             let change = MemberChange { contacts, ..MemberChange::default() };
-            self.ask_change(asked, change, Why::Move, false, false);
+            self.ask_change(asked, change, Why::Move(place), false, false);
         }
         self.after(LOOKS_EVERY_US, Happening::Readdress(id));
     }
 
-    /// Whether whoever leads has applied that `id` is reached there.
-    fn leader_knows(&self, id: NodeId, address: &str) -> bool {
-        let leader = self.leader().and_then(|leader| self.members[&leader].running.as_ref());
-        leader.is_some_and(|leader| {
-            let known = leader.node.members().members.get(&id).cloned();
-            leader.node.raft().role() == Role::Leader
-                && known.is_some_and(|known| known.address.as_deref() == Some(address))
-        })
+    /// Where a member is, or where it is reached once the group knows.
+    fn place_to_tell(&self, id: NodeId, how: Move) -> Place {
+        let Place { member, moves } = self.members[&id].place;
+        let moves = if how == Move::Announced { moves + 1 } else { moves };
+        Place { member, moves }
+    }
+
+    /// The operator was answered that a member's place stands in the log.
+    pub(crate) fn group_knows(&mut self, place: Place) {
+        let id = place.member;
+        // An earlier question may be answered late.
+        let Some(&how) = self.moving.get(&id) else { return };
+        if self.place_to_tell(id, how) != place {
+            return;
+        }
+        self.moving.remove(&id);
+        if how == Move::Announced {
+            self.moves(id);
+            self.count(Situation::Moved);
+            for link in self.network.find(|connection| connection.touches(id)) {
+                self.break_link(link);
+            }
+        }
     }
 }

@@ -5,7 +5,7 @@ use crate::clock::WorldTime;
 use crate::fault::{Who, Wish};
 use crate::lost_disks::survives_a_loss;
 use crate::member::{Begins, Member};
-use crate::network::Process;
+use crate::network::{Place, Process};
 use crate::property::{Breach, Property, hold};
 use crate::random::Random;
 use crate::report::Situation;
@@ -46,8 +46,8 @@ pub(crate) enum Why {
     Wish(Wish),
     /// A disk was lost.
     Care,
-    /// A member is elsewhere.
-    Move,
+    /// A member is elsewhere, or is to be.
+    Move(Place),
 }
 
 impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
@@ -312,6 +312,9 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
                     leader_goes.then_some(Situation::LeaderRemoved),
                 ];
                 situations.into_iter().flatten().for_each(|situation| self.count(situation));
+                if let Why::Move(place) = *why {
+                    self.group_knows(place);
+                }
             }
             (What::Transfer { to }, Answer::Transferred) => {
                 let node = &self.members[&process.member].running.as_ref().expect("it runs").node;
@@ -421,7 +424,7 @@ fn is_done(change: Change, members: &Members) -> bool {
 fn situation_of(why: Why, changes: &[Change]) -> Situation {
     match (why, changes) {
         (Why::Care, _) => Situation::Cared,
-        (Why::Move | Why::Wish(Wish::Move(_)), _) => Situation::Readdressed,
+        (Why::Move(_) | Why::Wish(Wish::Move(_)), _) => Situation::Readdressed,
         (Why::Wish(Wish::AddLearner), _) => Situation::LearnerAdded,
         (Why::Wish(Wish::AddVoter), _) => Situation::VoterAdded,
         (Why::Wish(Wish::AddWitness), _) => Situation::WitnessAdded,
