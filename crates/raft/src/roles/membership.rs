@@ -145,16 +145,12 @@ impl Raft {
         }
     }
 
-    /// Whether this member may seek election. One that is on its way out may be
-    /// needed still: while the membership without it is not committed, perhaps
-    /// nobody else has the entry, and nobody else could be elected (thesis §4.2.2).
+    /// Whether this member may seek election.
     pub(crate) fn may_seek_election(&self) -> bool {
-        let (at, me) = (self.trail.membership_index(), self.config.id);
-        let in_force = self.trail.membership();
-        let open = at > self.hard_state.commit_index;
-        let may_lead =
-            in_force.may_lead(me) || open && self.trail.membership_at(at.previous()).may_lead(me);
-        may_lead && !self.disk_stalled && self.may_vote()
+        let me = self.config.id;
+        self.is_needed_as(|membership| membership.may_lead(me))
+            && !self.disk_stalled
+            && self.may_vote()
     }
 
     /// Whether this member remembers all that it promised. One whose disk
@@ -163,10 +159,22 @@ impl Raft {
     /// this very disk, has made it a learner, which commits without it, and then
     /// a voter again.
     pub(crate) fn may_vote(&self) -> bool {
-        let (in_force, me) = (self.trail.membership(), &self.config.id);
+        let me = self.config.id;
+        // (Who is taken in again is so alone: an outgoing voter was a voter before.)
         self.replacement.is_none_or(|incarnation| {
-            in_force.voters.contains(me) && in_force.readmitted.get(me) == Some(&incarnation)
+            self.is_needed_as(|membership| {
+                membership.is_voter(me) && membership.readmitted.get(&me) == Some(&incarnation)
+            })
         })
+    }
+
+    /// Whether the membership in force says so of this member, or the one before it
+    /// while that in force is not committed: perhaps nobody else has the entry, and
+    /// without who is on its way out nobody could be elected (thesis §4.2.2).
+    fn is_needed_as(&self, says_so: impl Fn(&Membership) -> bool) -> bool {
+        let at = self.trail.membership_index();
+        let open = at > self.hard_state.commit_index;
+        says_so(self.trail.membership()) || open && says_so(self.trail.membership_at(at.previous()))
     }
 }
 

@@ -103,6 +103,7 @@ stories! {
     lost_disk
     lost_disk_does_not_vote
     readmit_learner
+    readmit_removed
     readmit_stored
     snapshot_in_pieces
     lease
