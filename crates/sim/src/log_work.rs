@@ -10,7 +10,7 @@ use crate::workload::Workload;
 use crate::world::{Happening, ToNode, World};
 use driftless_node::log::Room;
 use driftless_node::machine::StateMachine;
-use driftless_node::raft::{Index, NodeId, Position, Raft, Ticket};
+use driftless_node::raft::{Index, Membership, NodeId, Position, Raft, Ticket};
 use driftless_node::{Event, LogDone, LogJob, run_log_jobs};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -276,22 +276,25 @@ fn plant_in_completions(
     }
 }
 
-/// A member whose disk took the place of a lost one votes only where the membership
-/// that it goes by names it as a voter with this very disk.
+/// A member whose disk took the place of a lost one votes only after its log has named
+/// it as a voter with this very disk.
 fn keeps_its_silence<M: StateMachine>(
     member: &Member<M>,
     raft: &Raft,
     votes: bool,
 ) -> Result<(), Breach> {
-    let (id, membership) = (member.id, raft.membership());
+    let (id, incarnation, trail) = (member.id, member.incarnation, raft.trail());
+    let named = |membership: &Membership| {
+        membership.is_voter(id) && membership.readmitted.get(&id) == Some(&incarnation)
+    };
     let may_vote = member.begins != Begins::Replacing
-        || membership.voters.contains(&id)
-            && membership.readmitted.get(&id) == Some(&member.incarnation);
+        || named(trail.membership_at(trail.base().index))
+        || trail.memberships().iter().any(|entry| named(&entry.membership));
     hold!(
         may_vote || !votes,
         NoAmnesia,
-        "member {id} votes, whose disk {:x} is not the one of {membership:?}",
-        member.incarnation
+        "member {id} votes, and no membership in its log names its disk {incarnation:x}: {:?}",
+        trail.membership()
     );
     Ok(())
 }

@@ -13,14 +13,14 @@ use driftless_node::machine::StateMachine;
 use driftless_node::raft::NodeId;
 use std::collections::BTreeMap;
 
-/// How often the operator looks whether the group knows.
-const LOOKS_EVERY_US: u64 = 300_000;
+/// How often the operator says it again until it is answered.
+const TELLS_EVERY_US: u64 = 300_000;
 
 /// How a member moves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Move {
-    /// Its process goes on, and is reached elsewhere once the group knows: it is not told
-    /// itself but by the group.
+    /// Its process goes on, and is reached elsewhere once the group knows and it has learnt
+    /// so from the log itself: it tells those whom it calls.
     Announced,
     /// It was stopped and started again there, and knows where it is.
     Done,
@@ -53,7 +53,7 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
             self.moving.insert(id, Move::Done);
             self.start_later(id, random.below(500_000));
         }
-        let soon_us = random.below(LOOKS_EVERY_US);
+        let soon_us = random.below(TELLS_EVERY_US);
         self.after(soon_us, Happening::Readdress(id));
     }
 
@@ -75,12 +75,16 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
         }
         let place = self.place_to_tell(id, how);
         let pick = self.random.draw();
-        if let Some(asked) = self.somebody(pick, &[]) {
+        let asked = match how {
+            Move::Announced => self.members[&id].process(),
+            Move::Done => self.somebody(pick, &[]),
+        };
+        if let Some(asked) = asked {
             let contacts = BTreeMap::from([(id, place.to_string())]);
             let change = MemberChange { contacts, ..MemberChange::default() };
             self.ask_change(asked, change, Why::Move(place), false, false);
         }
-        self.after(LOOKS_EVERY_US, Happening::Readdress(id));
+        self.after(TELLS_EVERY_US, Happening::Readdress(id));
     }
 
     /// Where a member is, or where it is reached once the group knows.
@@ -90,7 +94,8 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
         Place { member, moves }
     }
 
-    /// The operator was answered that a member's place stands in the log.
+    /// The operator was answered that a member's place stands in the log, and by that
+    /// member if it is there only from now on.
     pub(crate) fn group_knows(&mut self, place: Place) {
         let id = place.member;
         // An earlier question may be answered late.
