@@ -148,6 +148,13 @@ fn deep_b_two_swap_their_leader_through_a_joint_membership_elections_and_crashes
     holds_deep("deep: joint, 2 and 2", &world, &[CHANGED, LEFT, LOST, REMOVED]);
 }
 
+#[test]
+#[ignore = "deep: cargo xtask check --deep"]
+fn deep_b_three_swap_their_leader_through_a_joint_membership_and_an_election() {
+    let world = led_by_all(wide(1, 0, 1), &[&[remove(1), add(4)]], None);
+    holds_deep("deep: joint, 3 and 3, election", &world, &[CHANGED, LEFT, REMOVED, RIVALS]);
+}
+
 /// A witness joins two.
 fn with_a_witness(bounds: Bounds, changes: &[&[Change]], mutant: Option<Mutant>) -> World {
     let begin = led(2, 1, self::bounds(1, 0, 1), &[&[Change::AddWitness(name(2))]]);
