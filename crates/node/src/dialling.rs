@@ -119,7 +119,9 @@ impl Dialling {
             wanted.extend(callers);
         }
         wanted.retain(|id| *id != who.me && !who.is_gone(*id));
-        self.returns.retain(|id, _| wanted.contains(id));
+        // Also of callers whom a leader does not call back: it may lead no more when it
+        // wants to, and a caller says once only where it is reached.
+        self.returns.retain(|id, _| wanted.contains(id) || callers.contains(id));
         for &peer in &wanted {
             let returns = self.returns.get(&peer).map(String::as_str);
             let named = who.named.get(&peer).map(String::as_str);

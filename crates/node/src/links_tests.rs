@@ -273,6 +273,30 @@ fn who_was_told_an_old_address_is_called_again() {
     assert_eq!(call(&mut a, &group, LinkId(2)), "a:1,a:2");
 }
 
+/// Who leads does not call back whom it does not know as a member. When it leads no
+/// more, the caller may be the leader that it is to answer.
+#[test]
+fn a_caller_of_a_leader_is_called_back_when_it_leads_no_more() {
+    let (mut b, mut group) = (links(B, 22, &[(A, 11)]), Group::new());
+    group.in_force = Membership::of([B]);
+    group.roster = Roster::of(group.in_force.clone());
+    let mut actions = Vec::new();
+    b.accepted(LinkId(5));
+    let hello = Hello { address: "a:1".into(), ..hello(11) };
+    b.shake(LinkId(5), &PeerFrame::Hello(hello), group.who(B), &mut actions);
+    if let Some(Action::Log(LogJob::RememberPeer { peer, known })) = actions.pop() {
+        b.remembered(peer, known, group.who(B), &mut actions);
+    }
+    assert_eq!(b.sender(LinkId(5)), Some(A));
+    let dials = |b: &mut Links, leads| {
+        let mut actions = Vec::new();
+        b.follow(Time(0), 0, Who { leads, ..group.who(B) }, &mut actions);
+        actions.iter().any(|it| matches!(it, Action::Dial { peer: A, address } if address == "a:1"))
+    };
+    assert!(!dials(&mut b, true));
+    assert!(dials(&mut b, false));
+}
+
 /// A copy of a data directory from before a restart, or two processes on copies of
 /// one: neither knows all that its member promised.
 #[test]
