@@ -103,6 +103,11 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
         if self.place_to_tell(id, how) != place {
             return;
         }
+        // It would go where those do not look who are not found themselves, and it does
+        // not know where they are.
+        if how == Move::Announced && self.moving.values().any(|other| *other == Move::Done) {
+            return;
+        }
         self.moving.remove(&id);
         if how == Move::Announced {
             self.moves(id);
