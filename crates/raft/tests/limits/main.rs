@@ -12,6 +12,7 @@ mod catching_up;
 mod delegating;
 mod flow;
 mod malformed;
+mod memberships;
 mod promises;
 mod quorums;
 mod reading;

@@ -69,3 +69,17 @@ fn a_member_alone_owes_nothing() {
     me.step(Input::Wake);
     assert_eq!(me.raft.term(), Term(2));
 }
+
+/// What peers and later lives are told: nothing without leases; with them an election
+/// timeout of true time, and that by a clock which may be off.
+#[test]
+fn what_is_promised_and_what_is_owed() {
+    let promises = |lease_drift_ppm| {
+        let config =
+            Config { lease_drift_ppm, election_timeout_us: 2 * TIMEOUT, ..Config::new(ME) };
+        (config.promise_us(), config.owed_us())
+    };
+    assert_eq!(promises(None), (0, 0));
+    assert_eq!(promises(Some(0)), (2 * TIMEOUT, 2 * TIMEOUT));
+    assert_eq!(promises(Some(50_000)), (2 * TIMEOUT, 2 * TIMEOUT + TIMEOUT / 10));
+}
