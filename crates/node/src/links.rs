@@ -43,6 +43,8 @@ pub(crate) struct Links {
     dialling: Dialling,
     /// Where callees are told that this member is reached.
     own_address: String,
+    /// Links over which they were told another, earlier.
+    outdated: BTreeSet<LinkId>,
     stages: BTreeMap<LinkId, Stage>,
     outbound: BTreeMap<NodeId, LinkId>,
     inbound: BTreeMap<NodeId, LinkId>,
@@ -79,6 +81,7 @@ impl Links {
             acquaintance: Acquaintance::new(known),
             dialling: Dialling::default(),
             own_address: String::new(),
+            outdated: BTreeSet::new(),
             stages: BTreeMap::new(),
             outbound: BTreeMap::new(),
             inbound: BTreeMap::new(),
@@ -140,10 +143,18 @@ impl Links {
         let links_with = |peer| [self.inbound.get(&peer), self.outbound.get(&peer)];
         let mut over: Vec<LinkId> =
             gone.into_iter().flat_map(links_with).flatten().copied().collect();
-        let own_address = who.own_address();
+        over.extend(self.told_in_vain(who.own_address()));
+        let close = |link| {
+            actions.push(Action::Close { link });
+            self.closed(link, actions)
+        };
+        over.into_iter().map(close).collect()
+    }
+
+    /// Links to peers that do not call this member and were told that it is reached where
+    /// it may be no more: they may have no way to answer, and are to be called again.
+    fn told_in_vain(&mut self, own_address: String) -> Vec<LinkId> {
         if own_address != self.own_address {
-            // Whoever was told another when it was called may have no way to answer: it is
-            // called again.
             self.own_address = own_address;
             let dialled = |stage: &Stage| match stage {
                 Stage::ReplyDue { .. } | Stage::Outbound { .. } => true,
@@ -151,13 +162,14 @@ impl Links {
                 Stage::HelloDue | Stage::Inbound { .. } => false,
             };
             let links = self.stages.iter().filter(|(_, stage)| dialled(stage));
-            over.extend(links.map(|(link, _)| *link));
+            self.outdated.extend(links.map(|(link, _)| *link));
         }
-        let close = |link| {
-            actions.push(Action::Close { link });
-            self.closed(link, actions)
+        self.outdated.retain(|link| self.stages.contains_key(link));
+        let in_vain = |link: &&LinkId| match self.stages.get(link) {
+            Some(Stage::Outbound { peer }) => !self.inbound.contains_key(peer),
+            _ => false,
         };
-        over.into_iter().map(close).collect()
+        self.outdated.iter().filter(in_vain).copied().collect()
     }
 
     /// Whether time is to bring something to links.

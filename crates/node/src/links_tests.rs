@@ -268,9 +268,19 @@ fn who_was_told_an_old_address_is_called_again() {
     assert_eq!(call(&mut a, &group, LinkId(1)), "a:1");
     assert!(!follow(&mut a, &group), "nothing is new");
     group.roster.apply_contact(Index(1), Contact { node_id: A, address: "a:2".into() });
+    // One that calls has a way, for as long as it does.
+    let mut actions = Vec::new();
+    a.accepted(LinkId(9));
+    let disk = DiskId { incarnation: 22, boots: 1, nonce: 0, standing: Standing::First };
+    let hello = Hello { node_id: B, to: A, disk, ..hello(22) };
+    a.shake(LinkId(9), &PeerFrame::Hello(hello), group.who(A), &mut actions);
+    assert_eq!(a.sender(LinkId(9)), Some(B));
+    assert!(!follow(&mut a, &group));
+    a.closed(LinkId(9), &mut actions);
     assert!(follow(&mut a, &group));
     assert!(!a.reaches(B));
     assert_eq!(call(&mut a, &group, LinkId(2)), "a:1,a:2");
+    assert!(!follow(&mut a, &group), "it was told");
 }
 
 /// Who leads does not call back whom it does not know as a member. When it leads no

@@ -161,6 +161,7 @@ impl Node {
                 self.reached.insert(peer, moment.now);
                 actions.push(Action::ReachedChanged);
                 self.changes.due = true;
+                self.links_due = true;
                 self.last_sent.remove(&peer);
                 if self.raft.leader() == Some(peer) {
                     self.proposals.requeue_all();
