@@ -305,7 +305,7 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
                 );
                 let goes =
                     |change: &&Change| matches!(change, Change::Remove(_) | Change::Demote(_));
-                self.maybe_gone -= changes.iter().filter(goes).count();
+                self.settled(changes.iter().filter(goes).count());
                 let situations = [
                     Some(situation_of(*why, changes)),
                     (!of_leader).then_some(Situation::ChangedByFollower),
@@ -341,12 +341,18 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
         Ok(true)
     }
 
+    /// So many wishes for somebody to go are done, or will not be. (A disaster forgets
+    /// those before it, and some are answered after it.)
+    fn settled(&mut self, gone: usize) {
+        self.maybe_gone = self.maybe_gone.saturating_sub(gone);
+    }
+
     fn change_refused(&mut self, wished: &Wished, error: RequestError) -> Result<(), Breach> {
         let What::Change { changes, .. } = &wished.what else { return Ok(()) };
         let is_unknown = matches!(error, RequestError::TimedOut | RequestError::Stopped);
         if !is_unknown {
             let goes = |change: &&Change| matches!(change, Change::Remove(_) | Change::Demote(_));
-            self.maybe_gone -= changes.iter().filter(goes).count();
+            self.settled(changes.iter().filter(goes).count());
         }
         self.count(match error {
             RequestError::Change(ChangeRefusal::QuorumUnreachable) => Situation::RefusedQuorum,
