@@ -68,9 +68,8 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
             member.process().filter(|_| !cut && member.id != from)
         };
         let at = running.dials.get(&call.peer)?.at.iter();
-        let mut there = at.filter_map(|place| {
-            self.members.get(&place.member).filter(|member| member.place == *place)
-        });
+        let mut there =
+            at.filter(|place| self.is_at(**place)).map(|place| &self.members[&place.member]);
         there.find_map(answers)
     }
 

@@ -19,8 +19,9 @@ const TELLS_EVERY_US: u64 = 300_000;
 /// How a member moves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Move {
-    /// Its process goes on, and is reached elsewhere once the group knows and it has learnt
-    /// so from the log itself: it tells those whom it calls.
+    /// Its process goes on, and is reached elsewhere as well until the group knows and it
+    /// has learnt so from the log itself: it tells those whom it calls. From then on it is
+    /// reached only there.
     Announced,
     /// It was stopped and started again there, and knows where it is.
     Done,
@@ -85,6 +86,14 @@ impl<M: StateMachine, W: Workload<M>> World<'_, M, W> {
             self.ask_change(asked, change, Why::Move(place), false, false);
         }
         self.after(TELLS_EVERY_US, Happening::Readdress(id));
+    }
+
+    /// Whether a member is reached at `place`.
+    pub(crate) fn is_at(&self, place: Place) -> bool {
+        let Some(member) = self.members.get(&place.member) else { return false };
+        let moving = self.moving.get(&place.member);
+        member.place == place
+            || moving.is_some_and(|&how| self.place_to_tell(place.member, how) == place)
     }
 
     /// Where a member is, or where it is reached once the group knows.

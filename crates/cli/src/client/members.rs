@@ -91,7 +91,8 @@ pub(crate) struct PromoteArguments {
 #[derive(Args)]
 #[command(after_help = "\
 First tell the cluster, then start the member at the new place, with the new URL in its
-own options and its old data directory.
+own options and its old data directory. If it is to go on running, let it be reached at
+both places until the cluster knows: whoever starts anew calls it at the new one only.
 
 Example:
   driftless member update n2 --peer-urls http://10.0.0.9:2380")]
