@@ -18,7 +18,8 @@ fn report(report: DelegateReport) -> Message {
 fn one_of_each() -> Vec<PeerFrame> {
     let last = Position::new(3, 7);
     let membership = Membership::of([NodeId(1), NodeId(2), NodeId(9)]);
-    let disk = DiskId { incarnation: 77, boots: 3, nonce: 9, standing: Standing::Readmitted };
+    let standing = Standing::Readmitted { as_of: last };
+    let disk = DiskId { incarnation: 77, boots: 3, nonce: 9, standing };
     let mut frames = vec![
         PeerFrame::Hello(Hello {
             cluster_id: 5,

@@ -2,9 +2,9 @@
 //! the question of somebody who knows no more than an address.
 
 use crate::frame::PeerFrame;
-use crate::wire::{DecodeError, Reader, put_bytes, put_membership};
+use crate::wire::{DecodeError, Reader, put_bytes, put_membership, put_position};
 use bytes::{BufMut, BytesMut};
-use driftless_raft::{Membership, NodeId};
+use driftless_raft::{Membership, NodeId, Position};
 use std::collections::BTreeMap;
 
 /// "DRFT": opens every hello, so that a stranger's connection is told at once.
@@ -25,27 +25,18 @@ pub struct DiskId {
 
 /// Whether a data directory is its member's first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(u8)]
 pub enum Standing {
     /// It is, as far as it knows.
     #[default]
-    First = 0,
+    First,
     /// It took the place of a lost one, and waits for the group to take it in.
-    Replacement = 1,
-    /// It took the place of a lost one, and the group has taken it in: the member
-    /// has applied the entry that says so.
-    Readmitted = 2,
-}
-
-impl Standing {
-    fn from_byte(byte: u8) -> Option<Self> {
-        Some(match byte {
-            0 => Self::First,
-            1 => Self::Replacement,
-            2 => Self::Readmitted,
-            _ => return None,
-        })
-    }
+    Replacement,
+    /// It took the place of a lost one, and the group has taken it in.
+    Readmitted {
+        /// The member knows that the log is committed up to here, and that as of here
+        /// no other disk was taken in after its own.
+        as_of: Position,
+    },
 }
 
 /// Who is calling, and whom it means to reach.
@@ -213,15 +204,28 @@ fn put_disk(out: &mut BytesMut, disk: &DiskId) {
     out.put_u64_le(disk.incarnation);
     out.put_u64_le(disk.boots);
     out.put_u64_le(disk.nonce);
-    out.put_u8(disk.standing as u8);
+    match disk.standing {
+        Standing::First => out.put_u8(0),
+        Standing::Replacement => out.put_u8(1),
+        Standing::Readmitted { as_of } => {
+            out.put_u8(2);
+            put_position(out, as_of);
+        }
+    }
 }
 
 fn disk(reader: &mut Reader) -> Result<DiskId, DecodeError> {
     let incarnation = reader.u64("the incarnation")?;
     let (boots, nonce) = (reader.u64("the boots")?, reader.u64("the nonce")?);
-    let byte = reader.u8("the disk's standing")?;
-    let invalid = DecodeError::Invalid { what: "the disk's standing", value: u64::from(byte) };
-    let standing = Standing::from_byte(byte).ok_or(invalid)?;
+    let standing = match reader.u8("the disk's standing")? {
+        0 => Standing::First,
+        1 => Standing::Replacement,
+        2 => Standing::Readmitted { as_of: reader.position("as of where it was taken in")? },
+        other => {
+            let value = u64::from(other);
+            return Err(DecodeError::Invalid { what: "the disk's standing", value });
+        }
+    };
     Ok(DiskId { incarnation, boots, nonce, standing })
 }
 

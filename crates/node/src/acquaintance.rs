@@ -4,7 +4,7 @@
 
 use driftless_codec::frame::{DiskId, HelloRefusal, Standing};
 use driftless_log::KnownPeer;
-use driftless_raft::{Membership, NodeId};
+use driftless_raft::{Membership, NodeId, Position};
 use std::collections::BTreeMap;
 
 /// Those who are no members that are remembered at most.
@@ -36,13 +36,24 @@ impl Acquaintance {
         &mut self,
         id: NodeId,
         disk: DiskId,
-        in_force: &Membership,
+        (in_force, in_force_at): (&Membership, Position),
     ) -> Option<HelloRefusal> {
-        let readmitted = in_force.readmitted.get(&id);
-        let taken_in = readmitted == Some(&disk.incarnation);
+        let taken_in = in_force.readmitted.get(&id);
+        let is_taken_in = taken_in == Some(&disk.incarnation);
         let is_member = in_force.contains(id);
-        if disk.standing == Standing::Replacement && is_member && !taken_in {
+        if disk.standing == Standing::Replacement && is_member && !is_taken_in {
             self.lost.insert(id, disk.incarnation);
+            return Some(HelloRefusal::Incarnation);
+        }
+        // The group has taken it in, by an entry that we may not have yet. If the group took
+        // in another one as well, that was before or after: who tells of more of the one log
+        // knows which.
+        let is_ahead = match disk.standing {
+            Standing::Readmitted { as_of } => taken_in.is_none() || as_of > in_force_at,
+            Standing::First | Standing::Replacement => false,
+        };
+        let is_outdated = taken_in.is_some() && !is_taken_in && !is_ahead;
+        if is_outdated {
             return Some(HelloRefusal::Incarnation);
         }
         let Some(known) = self.known.get(&id) else {
@@ -56,11 +67,7 @@ impl Acquaintance {
                 disk.boots < known.boots || disk.boots == known.boots && disk.nonce != known.nonce;
             return is_older.then_some(HelloRefusal::OlderDisk);
         }
-        // The group has taken it in, by an entry that we may not have yet. Not if
-        // what we know is the one that the group took in.
-        let is_ahead = disk.standing == Standing::Readmitted
-            && readmitted.is_none_or(|incarnation| *incarnation != known.incarnation);
-        (!taken_in && !is_ahead).then_some(HelloRefusal::Incarnation)
+        (!is_taken_in && !is_ahead).then_some(HelloRefusal::Incarnation)
     }
 
     /// Remembers who spoke. What is to be written down for it, if it is news.

@@ -4,7 +4,7 @@
 use crate::port::{Action, NodeOptions};
 use crate::roster::Roster;
 use driftless_codec::ADDRESS_BYTES_MAX;
-use driftless_raft::{Membership, NodeId, Raft, Role, Time};
+use driftless_raft::{Index, Membership, NodeId, Position, Raft, Role, Time};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Who is who, as far as links are concerned.
@@ -12,6 +12,10 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) struct Who<'a> {
     pub(crate) me: NodeId,
     pub(crate) in_force: &'a Membership,
+    /// Which entry says so.
+    pub(crate) in_force_at: Position,
+    /// The membership as of what is known to be committed, and how far that is.
+    pub(crate) committed: (&'a Membership, Position),
     pub(crate) roster: &'a Roster,
     /// As named at start.
     pub(crate) named: &'a BTreeMap<NodeId, String>,
@@ -21,9 +25,14 @@ pub(crate) struct Who<'a> {
 
 impl<'a> Who<'a> {
     pub(crate) fn of(raft: &'a Raft, roster: &'a Roster, options: &'a NodeOptions) -> Self {
+        let trail = raft.trail();
+        let at = |index: Index| trail.position_at(index).unwrap_or(trail.base());
+        let commit_index = raft.commit_index();
         Self {
             me: raft.id(),
-            in_force: raft.membership(),
+            in_force: trail.membership(),
+            in_force_at: at(trail.membership_index()),
+            committed: (trail.membership_at(commit_index), at(commit_index)),
             roster,
             named: &options.addresses,
             leads: raft.role() == Role::Leader,

@@ -115,10 +115,10 @@ impl Links {
     /// What is behind our own name.
     fn disk(&self, who: Who<'_>) -> DiskId {
         let Identity { incarnation, boots, replacement, .. } = self.identity;
-        let applied = who.roster.membership();
-        let standing = match (replacement, applied.readmitted.get(&who.me)) {
+        let (membership, as_of) = who.committed;
+        let standing = match (replacement, membership.readmitted.get(&who.me)) {
             (false, _) => Standing::First,
-            (true, Some(taken_in)) if *taken_in == incarnation => Standing::Readmitted,
+            (true, Some(taken_in)) if *taken_in == incarnation => Standing::Readmitted { as_of },
             (true, _) => Standing::Replacement,
         };
         DiskId { incarnation, boots, nonce: self.nonce, standing }
@@ -265,7 +265,7 @@ impl Links {
         } else {
             // Others may be members of a membership that we do not have yet (§6: a
             // server takes entries of a leader that it does not know).
-            self.acquaintance.judge(caller, hello.disk, who.in_force)
+            self.acquaintance.judge(caller, hello.disk, (who.in_force, who.in_force_at))
         };
         if let Some(refusal) = refusal {
             actions.push(Action::Report(Report::CallerRefused { caller, refusal }));
@@ -292,7 +292,8 @@ impl Links {
         }
         let same_cluster = reply.cluster_id == self.identity.cluster_id;
         let right = reply.node_id == peer && same_cluster;
-        let fault = right.then(|| self.acquaintance.judge(peer, reply.disk, who.in_force));
+        let fault = right
+            .then(|| self.acquaintance.judge(peer, reply.disk, (who.in_force, who.in_force_at)));
         if fault != Some(None) {
             actions.push(Action::Report(match fault {
                 Some(Some(HelloRefusal::OlderDisk)) => Report::PeerHasAnOlderDisk { peer },
@@ -339,7 +340,7 @@ impl Links {
                     Standing::Replacement => false,
                     // Who refuses one that was taken back may only not have heard of that
                     // yet; but a quorum has.
-                    Standing::Readmitted => {
+                    Standing::Readmitted { .. } => {
                         !who.in_force.is_quorum(|id| !self.refused_by.contains(&id))
                     }
                 };

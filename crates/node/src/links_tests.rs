@@ -3,7 +3,7 @@
 use super::*;
 use crate::roster::Roster;
 use driftless_codec::Contact;
-use driftless_raft::{Index, Membership};
+use driftless_raft::{Index, Membership, Position};
 
 const A: NodeId = NodeId(1);
 const B: NodeId = NodeId(2);
@@ -19,6 +19,7 @@ fn links(node_id: NodeId, incarnation: u64, known_peers: &[(NodeId, u64)]) -> Li
 /// What a member of the group of A and B knows about members.
 struct Group {
     in_force: Membership,
+    in_force_at: Position,
     roster: Roster,
     named: BTreeMap<NodeId, String>,
 }
@@ -26,12 +27,14 @@ struct Group {
 impl Group {
     fn new() -> Self {
         let in_force = Membership::of([A, B]);
-        Self { roster: Roster::of(in_force.clone()), in_force, named: BTreeMap::new() }
+        let roster = Roster::of(in_force.clone());
+        Self { in_force, in_force_at: Position::ZERO, roster, named: BTreeMap::new() }
     }
 
     fn who(&self, me: NodeId) -> Who<'_> {
-        let Self { in_force, roster, named } = self;
-        Who { me, in_force, roster, named, leads: false }
+        let Self { in_force, in_force_at, roster, named } = self;
+        let committed = (roster.membership(), *in_force_at);
+        Who { me, in_force, in_force_at: *in_force_at, committed, roster, named, leads: false }
     }
 }
 
@@ -349,8 +352,8 @@ fn an_older_copy_of_a_data_directory_is_refused() {
 #[test]
 fn a_replaced_disk_is_heard_once_the_group_has_taken_it_in() {
     let (mut b, mut group) = (links(B, 22, &[(A, 11)]), Group::new());
-    let call = |b: &mut Links, group: &Group, standing| {
-        let mut hello = hello(12);
+    let call_with = |b: &mut Links, group: &Group, incarnation, standing| {
+        let mut hello = hello(incarnation);
         hello.disk.standing = standing;
         let mut actions = Vec::new();
         b.accepted(LinkId(5));
@@ -364,24 +367,38 @@ fn a_replaced_disk_is_heard_once_the_group_has_taken_it_in() {
         b.closed(LinkId(5), &mut actions);
         heard
     };
+    let call = |b: &mut Links, group: &Group, standing| call_with(b, group, 12, standing);
+    let readmitted = |index| Standing::Readmitted { as_of: Position::new(1, index) };
+    let readmit = |group: &mut Group, incarnation, index| {
+        let readmit = driftless_raft::Change::Readmit { id: A, incarnation };
+        group.in_force = group.in_force.changed(&[readmit]).unwrap();
+        group.in_force_at = Position::new(1, index);
+    };
     assert!(!call(&mut b, &group, Standing::Replacement));
     assert_eq!(b.acquaintance.lost(&group.in_force), [(A, 12)], "the leader may want to know");
     assert!(!call(&mut b, &group, Standing::First), "it does not even say that it is new");
-    group.in_force = group
-        .in_force
-        .changed(&[driftless_raft::Change::Readmit { id: A, incarnation: 12 }])
-        .unwrap();
+    readmit(&mut group, 12, 5);
     assert!(b.acquaintance.lost(&group.in_force).is_empty());
     assert!(call(&mut b, &group, Standing::Replacement));
 
     // One who does not have that entry yet may have to hear of it from A itself.
-    let (mut behind, group) = (links(B, 22, &[(A, 11)]), Group::new());
-    assert!(call(&mut behind, &group, Standing::Readmitted));
+    let (mut behind, mut group) = (links(B, 22, &[(A, 11)]), Group::new());
+    assert!(call(&mut behind, &group, readmitted(5)));
     // Now it is the old one that is refused.
     let mut actions = Vec::new();
     behind.accepted(LinkId(6));
     behind.shake(LinkId(6), &PeerFrame::Hello(hello(11)), group.who(B), &mut actions);
     assert!(!behind.is_open(LinkId(6)));
+
+    // It lost that disk, too, and later one more; which of them is the last is told by how
+    // much of the log each knows.
+    readmit(&mut group, 12, 5);
+    assert!(!call_with(&mut behind, &group, 13, Standing::First));
+    assert!(!call_with(&mut behind, &group, 13, readmitted(4)), "taken in before");
+    assert!(call_with(&mut behind, &group, 13, readmitted(6)), "taken in after");
+    readmit(&mut group, 14, 9);
+    assert!(!call_with(&mut behind, &group, 13, readmitted(8)), "also who was heard before");
+    assert!(call_with(&mut behind, &group, 14, readmitted(9)));
 }
 
 /// One that lags has not heard that a member was taken back, and refuses it. That is no
