@@ -48,7 +48,8 @@ pub(crate) enum Added {
 
 /// The greatest states: a set of fingerprints of members and ghosts, with what is
 /// under way and left beside each. Open addressing in shards, so that growing one
-/// costs little; at most seven of eight places taken, a fingerprint of zero is free.
+/// costs little; at most five of eight places taken, for those of one fingerprint stand in
+/// a row that others have to pass. A fingerprint of zero is free.
 pub(crate) struct Greatest {
     shards: Vec<Vec<(u64, Place)>>,
     taken: Vec<usize>,
@@ -96,7 +97,7 @@ impl Greatest {
         if lesser.is_none() {
             self.count += 1;
             self.taken[shard] += 1;
-            if self.taken[shard] > places.len() / 8 * 7 {
+            if self.taken[shard] > places.len() / 8 * 5 {
                 self.grow(shard);
             }
         }
@@ -131,7 +132,7 @@ impl Greatest {
     }
 
     fn grow(&mut self, shard: usize) {
-        let larger = vec![FREE; self.shards[shard].len() / 4 * 5 + 8];
+        let larger = vec![FREE; self.shards[shard].len() / 2 * 3 + 8];
         for taken in mem::replace(&mut self.shards[shard], larger) {
             if taken.0 != 0 {
                 let places = &mut self.shards[shard];
